@@ -1,0 +1,245 @@
+"""Brings a database to what the files in ``sql/`` say, and back.
+
+Migrations run once, in order, each in one transaction with its bookkeeping. Functions and
+policies are the current truth: all of them are written again at every deploy, in one transaction,
+and functions that no file defines any more are dropped. One deploy at a time: the others wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import LiteralString, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+from yoyo import get_backend, read_migrations
+from yoyo.backends import DatabaseBackend
+from yoyo.migrations import Migration, MigrationList
+
+from gateway.problems import OperatorError
+
+SCHEMAS = ("auth", "credits", "api")
+DEFINERS = ("mana_auth", "mana_ledger", "mana_auditor")
+LOCK_KEY = 0x6D616E61  # "mana"
+
+_PACKAGED = Path(__file__).parent / "_sql"
+SQL = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "sql"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationStatus:
+    """One migration: its id, and whether the database has it."""
+
+    id: str
+    applied: bool
+
+
+def status(url: str, directory: Path = SQL) -> list[MigrationStatus]:
+    """All migrations, oldest first. Raises OperatorError when an applied one was edited."""
+    with _locked(url) as connection, _yoyo(url) as backend:
+        migrations = _migrations(directory)
+        _refuse_edited(connection, backend, migrations)
+        return [MigrationStatus(m.id, backend.is_applied(m)) for m in migrations]
+
+
+def apply(url: str, report: Report, directory: Path = SQL, upto: str | None = None) -> None:
+    """Apply what is missing, then write all functions and policies.
+
+    ``upto`` stops after that migration and leaves functions and policies alone.
+    Raises OperatorError; each step that was reported before stays.
+    """
+    with _locked(url) as connection, _yoyo(url) as backend:
+        migrations = _migrations(directory)
+        _refuse_edited(connection, backend, migrations)
+        for migration in backend.to_apply(migrations):
+            report(f"migration {migration.id}")
+            _apply_one(connection, backend, migration)
+            if migration.id == upto:
+                return
+        report("functions and policies")
+        _write_repeatables(connection, directory)
+
+
+def rollback(url: str, report: Report, directory: Path = SQL, count: int | None = 1) -> None:
+    """Take back the last ``count`` migrations, all of them when it is None.
+
+    Functions and policies go first, they belong to the newest tables: apply brings them back, run
+    from the release that the database is to match.
+    """
+    with _locked(url) as connection, _yoyo(url) as backend:
+        migrations = _migrations(directory)
+        _refuse_edited(connection, backend, migrations)
+        report("functions and policies")
+        _drop_repeatables(connection)
+        for migration in list(backend.to_rollback(migrations))[:count]:
+            report(f"rollback of {migration.id}")
+            with _errors_named(migration.id), backend.transaction():
+                migration.process_steps(backend, "rollback")
+                backend.unmark_one(migration)
+
+
+def configure_credits(url: str, signup_bonus: int | None, daily_free: int | None) -> None:
+    """Set the amounts of the grants; None leaves one as it is."""
+    with _connect(url) as connection:
+        connection.execute("select credits.configure(%s, %s)", (signup_bonus, daily_free))
+
+
+def seed_packages(url: str) -> int:
+    """Put packages on sale where there are none; returns how many."""
+    with _connect(url) as connection:
+        row = connection.execute("select credits.seed_packages()").fetchone()
+    return int(row[0]) if row else 0
+
+
+def write_database_settings(url: str) -> None:
+    """Write what a copy of a database does not have: its own grants and settings."""
+    with _connect(url) as connection:
+        _run_file(connection, SQL / "policies" / "database.sql")
+
+
+def _connect(url: str) -> psycopg.Connection:
+    try:
+        return psycopg.connect(url, autocommit=True, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        raise OperatorError(f"cannot connect to the database: {error}".strip()) from error
+
+
+@contextmanager
+def _locked(url: str) -> Iterator[psycopg.Connection]:
+    with _connect(url) as connection:
+        connection.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
+        connection.execute("create schema if not exists deploy")
+        connection.execute("revoke all on schema deploy from public")
+        yield connection
+
+
+@contextmanager
+def _yoyo(url: str) -> Iterator[DatabaseBackend]:
+    parts = urlsplit(url)
+    query = urlencode([*parse_qsl(parts.query), ("schema", "deploy")])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        backend = get_backend(urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, "")))
+        try:
+            backend.ensure_internal_schema_updated()
+            yield backend
+        finally:
+            backend.connection.close()
+
+
+def _migrations(directory: Path) -> MigrationList:
+    return read_migrations(str(directory / "migrations"))
+
+
+def _checksum(migration: Migration) -> str:
+    return hashlib.sha256(Path(migration.path).read_bytes()).hexdigest()
+
+
+def _refuse_edited(
+    connection: psycopg.Connection, backend: DatabaseBackend, migrations: MigrationList
+) -> None:
+    """Yoyo knows a migration by its name alone; this is what notices that its text has changed."""
+    connection.execute("create table if not exists deploy.checksums (id text primary key, sha256 text not null)")
+    landed = dict(connection.execute("select id, sha256 from deploy.checksums").fetchall())
+    for migration in migrations:
+        if backend.is_applied(migration) and landed.get(migration.id) != _checksum(migration):
+            raise OperatorError(
+                f"migration {migration.id} was edited after it was applied",
+                hint="restore the file as it was and write the change as the next migration",
+            )
+
+
+def _apply_one(connection: psycopg.Connection, backend: DatabaseBackend, migration: Migration) -> None:
+    # Marked and remembered in the migration's own transaction: a crash leaves all of it or nothing.
+    with _errors_named(migration.id), backend.transaction():
+        migration.process_steps(backend, "apply")
+        backend.mark_one(migration)
+        backend.execute(
+            "insert into deploy.checksums values (:id, :sha256) "
+            "on conflict (id) do update set sha256 = excluded.sha256",
+            {"id": migration.id, "sha256": _checksum(migration)},
+        )
+
+
+@contextmanager
+def _errors_named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise OperatorError(
+            f"{name}: a table is in use and could not be locked", hint="nothing was changed; try again"
+        ) from error
+    except psycopg.Error as error:
+        raise OperatorError(f"{name}: {error}") from error
+
+
+def _write_repeatables(connection: psycopg.Connection, directory: Path) -> None:
+    functions = sorted((directory / "functions").rglob("*.sql"))
+    policies = sorted((directory / "policies").rglob("*.sql"))
+    with connection.transaction():
+        connection.execute("set local lock_timeout = '1s'")
+        connection.execute("set local check_function_bodies = off")
+        # To own a function takes CREATE on its schema; nobody keeps that beyond this transaction.
+        _execute_for_each(connection, "grant create on schema {} to {}", SCHEMAS, DEFINERS)
+        for path in (*functions, *policies):
+            _run_file(connection, path)
+        _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
+        for signature in _stale_functions(connection):
+            connection.execute(sql.SQL("drop function ") + sql.SQL(signature))
+
+
+def _execute_for_each(
+    connection: psycopg.Connection, statement: LiteralString, schemas: tuple[str, ...], roles: tuple[str, ...]
+) -> None:
+    for schema in schemas:
+        for role in roles:
+            connection.execute(
+                sql.SQL(statement).format(sql.Identifier(schema), sql.Identifier(role))
+            )
+
+
+def _stale_functions(connection: psycopg.Connection) -> list[LiteralString]:
+    """Functions in our schemas that this transaction has not written."""
+    rows = connection.execute(
+        "select oid::regprocedure::text from pg_proc where pronamespace = any(%s::regnamespace[])"
+        " and xmin <> pg_current_xact_id()::xid",
+        (list(SCHEMAS),),
+    ).fetchall()
+    return [cast("LiteralString", row[0]) for row in rows]
+
+
+def _drop_repeatables(connection: psycopg.Connection) -> None:
+    with connection.transaction():
+        policies = connection.execute(
+            "select polname, polrelid::regclass::text from pg_policy join pg_class on pg_class.oid = polrelid"
+            " where relnamespace = any(%s::regnamespace[])",
+            (_existing_schemas(connection),),
+        ).fetchall()
+        for name, table in policies:
+            connection.execute(
+                sql.SQL("drop policy {} on ").format(sql.Identifier(name)) + sql.SQL(cast("LiteralString", table))
+            )
+        functions = connection.execute(
+            "select oid::regprocedure::text from pg_proc where pronamespace = any(%s::regnamespace[])",
+            (_existing_schemas(connection),),
+        ).fetchall()
+        for (signature,) in functions:
+            connection.execute(sql.SQL("drop function ") + sql.SQL(cast("LiteralString", signature)))
+
+
+def _existing_schemas(connection: psycopg.Connection) -> list[str]:
+    rows = connection.execute("select nspname from pg_namespace where nspname = any(%s)", (list(SCHEMAS),))
+    return [row[0] for row in rows]
+
+
+def _run_file(connection: psycopg.Connection, path: Path) -> None:
+    with _errors_named(str(path.relative_to(path.parents[2]))):
+        connection.execute(path.read_bytes())

@@ -1,0 +1,84 @@
+"""Everything that can go wrong, as one closed list of codes and one exception hierarchy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# code -> (HTTP status, title). The SQL functions raise these codes, see the SQLSTATE 'PT' + status.
+CODES: dict[str, tuple[int, str]] = {
+    "invalid_request": (400, "The request is not valid"),
+    "authentication_required": (401, "Authentication is required"),
+    "invalid_token": (401, "The access token is not valid"),
+    "token_expired": (401, "The access token has expired"),
+    "session_ended": (401, "The session has ended"),
+    "account_disabled": (401, "The account is disabled"),
+    "role_changed": (401, "The role of the account has changed"),
+    "invalid_credentials": (401, "The credentials are wrong"),
+    "invalid_refresh_token": (401, "The refresh token is not valid"),
+    "insufficient_credits": (402, "There are not enough credits"),
+    "not_found": (404, "There is nothing here"),
+    "method_not_allowed": (405, "The method is not allowed here"),
+    "email_taken": (409, "The e-mail address is taken"),
+    "version_conflict": (409, "The balance has changed"),
+    "payload_too_large": (413, "The request is too large"),
+    "unsupported_media_type": (415, "The media type is not supported"),
+    "idempotency_key_reused": (422, "The idempotency key was used for another request"),
+    "too_many_requests": (429, "Too many requests"),
+    "internal_error": (500, "Something went wrong here"),
+    "service_unavailable": (503, "The service is not available right now"),
+}
+
+
+class ManaError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class OperatorError(ManaError):
+    """Something an operator can put right: one clear line and, where there is one, a hint."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """What is wrong with one field of a request; ``field`` is its path, ``metadata.a.0`` say."""
+
+    field: str
+    message: str
+
+
+@dataclass(eq=False)
+class Problem(ManaError):
+    """An answer that is an error (RFC 9457). ``detail`` is safe to show to anybody."""
+
+    code: str
+    detail: str
+    errors: tuple[FieldError, ...] = ()
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that belongs to the code."""
+        return CODES[self.code][0]
+
+    @property
+    def title(self) -> str:
+        """What all problems with this code have in common."""
+        return CODES[self.code][1]
+
+
+def invalid_request(*errors: FieldError) -> Problem:
+    """A 400 that names each field."""
+    detail = "; ".join(f"{error.field}: {error.message}" for error in errors)
+    return Problem("invalid_request", detail, errors)
+
+
+def unavailable(retry_after: int = 1) -> Problem:
+    """A 503 for a database that is away or too busy; ``retry_after`` in seconds."""
+    return Problem(
+        "service_unavailable",
+        "The service is not available right now. Try again shortly.",
+        headers={"Retry-After": str(retry_after)},
+    )

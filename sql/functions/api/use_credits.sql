@@ -1,0 +1,46 @@
+-- Called by POST /api/v1/credits/use.
+--
+-- Raises  PT401 as auth.begin_request does, then what credits.use_credits raises
+create or replace function api.use_credits(
+    p_user_id          uuid,
+    p_claims           text,
+    p_context          text,
+    p_amount           bigint,
+    p_app_id           text,
+    p_description      text,
+    p_idempotency_key  text,
+    p_metadata         jsonb,
+    p_expected_version bigint
+)
+returns api.response
+language plpgsql
+volatile
+as $$
+declare
+    v_receipt credits.receipt;
+begin
+    perform auth.begin_request(p_user_id, p_claims, p_context);
+    v_receipt := credits.use_credits(
+        p_amount => p_amount, p_app_id => p_app_id, p_description => p_description,
+        p_idempotency_key => p_idempotency_key, p_metadata => p_metadata, p_expected_version => p_expected_version
+    );
+    return (
+        200,
+        json_build_object(
+            'success', true,
+            'transaction', api.transaction_json(v_receipt),
+            'newBalance', json_build_object(
+                'balance', v_receipt.balance,
+                'freeCreditsRemaining', v_receipt.free_credits_remaining,
+                'totalSpent', v_receipt.total_spent,
+                'version', v_receipt.version
+            )
+        ),
+        case when v_receipt.replayed then json_build_object('Idempotency-Replayed', 'true') end
+    );
+end
+$$;
+
+alter function api.use_credits owner to mana_owner;
+revoke all on function api.use_credits from public;
+grant execute on function api.use_credits to mana_gateway;

@@ -1,0 +1,55 @@
+-- Called by every api function for a user, first.
+--
+-- Makes p_user_id the user of this transaction, by the claims of a token whose signature the
+-- gateway has checked, and refuses claims that are not true any more. p_context is a JSON object
+-- with ip, userAgent and requestId.
+--
+-- Raises  PT401 invalid_token      no claims, or the claims of somebody else
+--         PT401 session_ended      revoked, expired or unknown session, deleted user
+--         PT401 account_disabled
+--         PT401 role_changed       the token's role is not the user's any more
+create or replace function auth.begin_request(p_user_id uuid, p_claims text, p_context text)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_claims constant json := nullif(p_claims, '')::json;
+    v_role   auth.user_role;
+    v_disabled_at timestamptz;
+begin
+    if p_user_id is null or v_claims ->> 'sub' is distinct from p_user_id::text then
+        raise sqlstate 'PT401' using message = 'invalid_token', detail = 'The access token is not valid.';
+    end if;
+
+    perform set_config('request.jwt.claims', p_claims, true),
+            set_config('request.context', coalesce(p_context, ''), true);
+
+    select u.role, u.disabled_at
+      into v_role, v_disabled_at
+      from auth.sessions as s
+      join auth.users as u on u.id = s.user_id
+     where s.user_id = p_user_id
+       and s.id = auth.session_id()
+       and s.revoked_at is null
+       and s.expires_at > auth.clock()
+       and u.deleted_at is null;
+
+    if not found then
+        raise sqlstate 'PT401' using message = 'session_ended', detail = 'This session has ended. Log in again.';
+    end if;
+    if v_disabled_at is not null then
+        raise sqlstate 'PT401' using message = 'account_disabled', detail = 'This account is disabled.';
+    end if;
+    if v_claims ->> 'role' is distinct from v_role::text then
+        raise sqlstate 'PT401' using
+            message = 'role_changed', detail = 'The role of this account has changed. Refresh the access token.';
+    end if;
+end
+$$;
+
+alter function auth.begin_request owner to mana_auth;
+revoke all on function auth.begin_request from public;
+grant execute on function auth.begin_request to mana_gateway;

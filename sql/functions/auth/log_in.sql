@@ -1,0 +1,49 @@
+-- Called by api.login.
+--
+-- Opens a session for whoever knows the password, with refresh tokens good for p_ttl. Returns
+-- null when the address or the password is wrong: a failure has to leave a trace, and raising
+-- would take it back. An unknown address costs the same bcrypt as a wrong password.
+--
+-- Raises  PT401 account_disabled   only to who knows the password
+create or replace function auth.log_in(
+    p_email text, p_password_digest text, p_device_id text, p_device_name text, p_ttl interval
+)
+returns auth.session_grant
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_user  auth.users;
+    v_hash  text := '$2a$' || lpad(auth.password_cost()::text, 2, '0') || '$' || repeat('.', 53);
+    v_right boolean;
+    v_grant auth.session_grant;
+begin
+    select * into v_user from auth.users where email = lower(p_email) and deleted_at is null;
+    if found then
+        perform auth.assume_user(v_user.id);
+        select hash into v_hash from auth.passwords where user_id = v_user.id;
+    end if;
+
+    v_right := extensions.crypt(p_password_digest, v_hash) = v_hash;
+    if v_user.id is null then
+        return null;
+    end if;
+    if v_right is not true then
+        perform auth.record_event('login_failed');
+        return null;
+    end if;
+    if v_user.disabled_at is not null then
+        raise sqlstate 'PT401' using message = 'account_disabled', detail = 'This account is disabled.';
+    end if;
+
+    v_grant := auth.create_session(p_device_id, p_device_name, p_ttl);
+    perform auth.record_event('logged_in', v_grant.session_id);
+    return v_grant;
+end
+$$;
+
+alter function auth.log_in owner to mana_auth;
+revoke all on function auth.log_in from public;
+grant execute on function auth.log_in to mana_gateway;

@@ -1,0 +1,24 @@
+-- Called by administrators (mana user make-admin).
+--
+-- Gives a user another role. Access tokens with the old one are refused from now on; a refresh
+-- brings the new role.
+--
+-- Locks   the user's row.
+-- Raises  PT404 not_found
+create or replace function auth.set_role(p_email text, p_role auth.user_role)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_user constant auth.users := auth.find_user(p_email);
+begin
+    update auth.users set role = p_role, updated_at = auth.clock() where id = v_user.id;
+    perform auth.record_event('role_changed');
+end
+$$;
+
+alter function auth.set_role owner to mana_auth;
+revoke all on function auth.set_role from public;

@@ -1,0 +1,37 @@
+-- Called by auth.register_user, for the user of this transaction.
+--
+-- Opens the account, born at p_created_at, and pays the signup bonus. Opening it again changes
+-- nothing.
+--
+-- Raises  PT401 authentication_required
+create or replace function credits.open_account(p_created_at timestamptz)
+returns void
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_user_id constant uuid := credits.require_user();
+    v_bonus   bigint;
+begin
+    insert into credits.balances (user_id, last_daily_reset_at, created_at, updated_at)
+    values (v_user_id, p_created_at, p_created_at, p_created_at)
+    on conflict (user_id) do nothing;
+    if not found then
+        return;
+    end if;
+
+    select signup_bonus into strict v_bonus from credits.settings;
+    if v_bonus > 0 then
+        perform credits.post_movement(
+            p_type => 'bonus', p_counter_account => 'signup_grants', p_free => v_bonus, p_paid => 0,
+            p_description => 'Signup bonus', p_grant_window => 0
+        );
+    end if;
+end
+$$;
+
+alter function credits.open_account owner to mana_ledger;
+revoke all on function credits.open_account from public;
+grant execute on function credits.open_account to mana_auth;

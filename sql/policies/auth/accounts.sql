@@ -1,0 +1,11 @@
+-- No function uses this table yet, so nothing is granted.
+alter table auth.accounts enable row level security;
+alter table auth.accounts force row level security;
+
+drop policy if exists "the auth functions see the rows of the user they act for" on auth.accounts;
+create policy "the auth functions see the rows of the user they act for" on auth.accounts
+    for all to mana_auth
+    using (user_id = auth.uid())
+    with check (user_id = auth.uid());
+
+revoke all on auth.accounts from public;

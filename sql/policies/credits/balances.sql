@@ -1,0 +1,20 @@
+alter table credits.balances enable row level security;
+alter table credits.balances force row level security;
+
+drop policy if exists "the ledger functions see the rows of the user they act for" on credits.balances;
+create policy "the ledger functions see the rows of the user they act for" on credits.balances
+    for all to mana_ledger
+    using (user_id = auth.uid() or auth.role() in ('service', 'admin'))
+    with check (user_id = auth.uid() or auth.role() in ('service', 'admin'));
+
+drop policy if exists "the auditor reads every row" on credits.balances;
+create policy "the auditor reads every row" on credits.balances
+    for select to mana_auditor
+    using (true);
+
+revoke all on credits.balances from public;
+grant select, insert on credits.balances to mana_ledger;
+grant update (
+    balance, free_credits_remaining, total_earned, total_spent, version, last_daily_reset_at, updated_at
+) on credits.balances to mana_ledger;
+grant select (user_id, balance, free_credits_remaining, total_earned, total_spent, version, created_at) on credits.balances to mana_auditor;

@@ -1,0 +1,18 @@
+-- Append-only: nobody is granted UPDATE, DELETE or TRUNCATE.
+alter table credits.ledger_entries enable row level security;
+alter table credits.ledger_entries force row level security;
+
+drop policy if exists "the ledger functions see the rows of the user they act for" on credits.ledger_entries;
+create policy "the ledger functions see the rows of the user they act for" on credits.ledger_entries
+    for all to mana_ledger
+    using (user_id = auth.uid() or auth.role() in ('service', 'admin'))
+    with check (user_id = auth.uid() or auth.role() in ('service', 'admin'));
+
+drop policy if exists "the auditor reads every row" on credits.ledger_entries;
+create policy "the auditor reads every row" on credits.ledger_entries
+    for select to mana_auditor
+    using (true);
+
+revoke all on credits.ledger_entries from public;
+grant select, insert on credits.ledger_entries to mana_ledger;
+grant select (user_id, transaction_id, entry_no, debit_account, credit_account, amount) on credits.ledger_entries to mana_auditor;

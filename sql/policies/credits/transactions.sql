@@ -1,0 +1,20 @@
+-- Append-only: nobody is granted UPDATE, DELETE or TRUNCATE. The auditor sees no free text.
+alter table credits.transactions enable row level security;
+alter table credits.transactions force row level security;
+
+drop policy if exists "the ledger functions see the rows of the user they act for" on credits.transactions;
+create policy "the ledger functions see the rows of the user they act for" on credits.transactions
+    for all to mana_ledger
+    using (user_id = auth.uid() or auth.role() in ('service', 'admin'))
+    with check (user_id = auth.uid() or auth.role() in ('service', 'admin'));
+
+drop policy if exists "the auditor reads every row" on credits.transactions;
+create policy "the auditor reads every row" on credits.transactions
+    for select to mana_auditor
+    using (true);
+
+revoke all on credits.transactions from public;
+grant select, insert on credits.transactions to mana_ledger;
+grant select (
+    user_id, id, type, amount, balance_before, balance_after, version, grant_window, app_id, idempotency_key, created_at
+) on credits.transactions to mana_auditor;

@@ -1,0 +1,31 @@
+-- The database's own grants and settings. They are no part of a dump or a template copy, so
+-- they are written again at every deploy.
+do $$
+declare
+    v_setting text;
+begin
+    execute format('revoke all on database %I from public', current_database());
+    execute format('grant connect on database %I to mana_gateway, mana_backend, mana_reader', current_database());
+
+    -- Secrets pass through parameters, and the server quotes row values in its details: neither
+    -- may reach its log. Only a superuser may set these; api.health() says what is missing.
+    foreach v_setting in array array[
+        'log_parameter_max_length = 0',
+        'log_parameter_max_length_on_error = 0',
+        'log_error_verbosity = terse'
+    ] loop
+        begin
+            execute format('alter database %I set %s', current_database(), v_setting);
+        exception
+            when insufficient_privilege then
+                raise warning 'set in the server''s configuration: %', v_setting;
+        end;
+    end loop;
+end
+$$;
+
+-- A request that waits longer has lost its caller; a lock that is held longer is a fault.
+alter role mana_gateway set statement_timeout = '5s';
+alter role mana_gateway set lock_timeout = '2s';
+alter role mana_gateway set idle_in_transaction_session_timeout = '5s';
+alter role mana_gateway set search_path = pg_catalog, pg_temp;
