@@ -22,6 +22,7 @@ from yoyo import get_backend, read_migrations
 from yoyo.backends import DatabaseBackend
 from yoyo.migrations import Migration, MigrationList
 
+from gateway import private_files
 from gateway.problems import OperatorError
 
 SCHEMAS = ("auth", "credits", "api")
@@ -88,24 +89,56 @@ def rollback(url: str, report: Report, directory: Path = SQL, count: int | None 
 
 def configure_credits(url: str, signup_bonus: int | None, daily_free: int | None) -> None:
     """Set the amounts of the grants; None leaves one as it is."""
-    with _connect(url) as connection:
+    with connect(url) as connection:
         connection.execute("select credits.configure(%s, %s)", (signup_bonus, daily_free))
 
 
 def seed_packages(url: str) -> int:
     """Put packages on sale where there are none; returns how many."""
-    with _connect(url) as connection:
+    with connect(url) as connection:
         row = connection.execute("select credits.seed_packages()").fetchone()
     return int(row[0]) if row else 0
 
 
+def gateway_url(admin_url: str, password_file: Path) -> str:
+    """The URL of role mana_gateway, with the password in the file; the role is given it.
+
+    Raises OperatorError when the role has a password already and the file does not know it: the
+    role is somebody else's then.
+    """
+    with connect(admin_url) as connection:
+        if not password_file.exists() and _has_password(connection):
+            raise OperatorError(
+                "role mana_gateway has a password already, and it is not known here",
+                hint="set DATABASE_URL to the gateway's own URL and DATABASE_ADMIN_URL to the administrator's",
+            )
+        password = private_files.secret(password_file)
+        # Hashed on this side: neither the server nor its log ever sees the password.
+        verifier = connection.pgconn.encrypt_password(password.encode(), b"mana_gateway", b"scram-sha-256")
+        connection.execute(sql.SQL("alter role mana_gateway password {}").format(sql.Literal(verifier.decode())))
+    parts = urlsplit(admin_url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"mana_gateway:{password}@{host}"))
+
+
+def _has_password(connection: psycopg.Connection) -> bool:
+    try:
+        row = connection.execute(
+            "select rolpassword is not null from pg_authid where rolname = 'mana_gateway'"
+        ).fetchone()
+    except psycopg.errors.InsufficientPrivilege:
+        return False  # nobody but a superuser may look
+    return bool(row and row[0])
+
+
 def write_database_settings(url: str) -> None:
     """Write what a copy of a database does not have: its own grants and settings."""
-    with _connect(url) as connection:
+    with connect(url) as connection:
         _run_file(connection, SQL / "policies" / "database.sql")
 
 
-def _connect(url: str) -> psycopg.Connection:
+def connect(url: str) -> psycopg.Connection:
+    """A connection of an administrator, in autocommit. Raises OperatorError when there is none."""
     try:
         return psycopg.connect(url, autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as error:
@@ -114,7 +147,7 @@ def _connect(url: str) -> psycopg.Connection:
 
 @contextmanager
 def _locked(url: str) -> Iterator[psycopg.Connection]:
-    with _connect(url) as connection:
+    with connect(url) as connection:
         connection.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
         connection.execute("create schema if not exists deploy")
         connection.execute("revoke all on schema deploy from public")
@@ -143,12 +176,10 @@ def _checksum(migration: Migration) -> str:
     return hashlib.sha256(Path(migration.path).read_bytes()).hexdigest()
 
 
-def _refuse_edited(
-    connection: psycopg.Connection, backend: DatabaseBackend, migrations: MigrationList
-) -> None:
+def _refuse_edited(connection: psycopg.Connection, backend: DatabaseBackend, migrations: MigrationList) -> None:
     """Yoyo knows a migration by its name alone; this is what notices that its text has changed."""
     connection.execute("create table if not exists deploy.checksums (id text primary key, sha256 text not null)")
-    landed = dict(connection.execute("select id, sha256 from deploy.checksums").fetchall())
+    landed: dict[str, str] = dict(connection.execute("select id, sha256 from deploy.checksums").fetchall())
     for migration in migrations:
         if backend.is_applied(migration) and landed.get(migration.id) != _checksum(migration):
             raise OperatorError(
@@ -201,9 +232,7 @@ def _execute_for_each(
 ) -> None:
     for schema in schemas:
         for role in roles:
-            connection.execute(
-                sql.SQL(statement).format(sql.Identifier(schema), sql.Identifier(role))
-            )
+            connection.execute(sql.SQL(statement).format(sql.Identifier(schema), sql.Identifier(role)))
 
 
 def _stale_functions(connection: psycopg.Connection) -> list[LiteralString]:

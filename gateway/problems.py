@@ -18,6 +18,7 @@ CODES: dict[str, tuple[int, str]] = {
     "insufficient_credits": (402, "There are not enough credits"),
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The method is not allowed here"),
+    "request_timeout": (408, "The request took too long to arrive"),
     "email_taken": (409, "The e-mail address is taken"),
     "version_conflict": (409, "The balance has changed"),
     "payload_too_large": (413, "The request is too large"),

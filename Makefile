@@ -1,0 +1,84 @@
+# `make run` and `make test` do all of their own set-up, on a bare machine and as any user.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help run test tools lint format types pgtap pytest psql dsn clean
+
+BIN := .venv/bin
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+run: .venv/run.stamp ## start everything on port 3001, with its own database in .dev/; PORT and DATA_DIR change that
+	@exec $(BIN)/mana run $(ARGS)
+
+test: tools lint types pgtap pytest ## all of the tests, as in CI
+
+tools: .venv/test.stamp
+	@tests/tools.sh
+
+lint: .venv/test.stamp ## style of Python and SQL
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint --disable-progress-bar sql
+	@! grep -rnI --include='*.sql' '[[:blank:]]$$' sql tests/sql
+
+format: .venv/test.stamp ## bring Python and the repeatable SQL into style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlfluff fix --disable-progress-bar sql/functions sql/policies
+
+types: .venv/test.stamp ## static types of the gateway
+	$(BIN)/mypy
+
+pgtap: .venv/test.stamp ## the tests in SQL, in a database of their own
+	@find tests/sql -name '*.sql' | grep -q . # pg_prove is content with no test at all
+	$(BIN)/python tests/server.py pg_prove --recurse --ext .sql tests/sql
+
+pytest: .venv/test.stamp ## the tests in Python
+	$(BIN)/pytest $(ARGS)
+
+psql: .venv/run.stamp ## psql on the database of `make run`, as its administrator
+	@exec $(BIN)/mana psql $(ARGS)
+
+dsn: .venv/run.stamp ## the connection string of that database; make -s dsn prints nothing else
+	@exec $(BIN)/mana dsn
+
+clean: ## delete what was built and installed here; the database in .dev/ stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find gateway tests -name __pycache__ -prune -exec rm -rf {} +
+
+.venv/run.stamp: .venv/location pyproject.toml
+	@echo 'installing Python packages into .venv' >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/test.stamp: .venv/location pyproject.toml
+	@echo 'installing Python packages into .venv' >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch .venv/run.stamp $@
+
+# A virtual environment cannot be moved, and it is dead without the Python it was made with.
+ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat .venv/location 2>/dev/null),$(CURDIR))
+.PHONY: .venv/location
+endif
+
+.venv/location:
+	@for python in python3.13 python3.12 python3.11 python3 ''; do \
+	    $${python:-:} -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo 'Python 3.11 or newer is needed and was not found (Debian 12, Ubuntu 24.04: apt-get install python3)' >&2; \
+	    exit 1; \
+	fi; \
+	if ! $$python -c 'import ensurepip' 2>/dev/null; then \
+	    sudo=; [ "$$(id -u)" = 0 ] || sudo='sudo -n'; \
+	    echo "installing $$python-venv with apt-get" >&2; \
+	    { $$sudo apt-get update -qq && \
+	      $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends $$python-venv \
+	    ; } >/dev/null || { \
+	        echo "$$python cannot make virtual environments here: sudo apt-get install $$python-venv" >&2; \
+	        exit 1; \
+	    }; \
+	fi; \
+	rm -rf .venv && $$python -m venv .venv && pwd -P > .venv/location

@@ -1,0 +1,145 @@
+"""What every answer has: problems in one form, security headers, a request id, a log line, metrics."""
+
+from __future__ import annotations
+
+import re
+import time
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from gateway.limits import Verdict
+from gateway.problems import Problem
+from gateway.services import SERVICES
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+JSON = "application/json"
+PROBLEM_JSON = "application/problem+json"
+REQUEST_ID = web.RequestKey("request_id", str)
+VERDICT = web.RequestKey("verdict", Verdict)
+
+_log = structlog.get_logger()
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+
+# What Helmet sends by default, with a content policy for answers that are data.
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Origin-Agent-Cluster": "?1",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-DNS-Prefetch-Control": "off",
+    "X-Download-Options": "noopen",
+    "X-Frame-Options": "SAMEORIGIN",
+    "X-Permitted-Cross-Domain-Policies": "none",
+    "X-XSS-Protection": "0",
+    "Server": "mana",
+}
+
+_HTTP_CODES = {
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+}
+
+
+@web.middleware
+async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Runs the handler; whatever comes of it leaves as an answer of this service."""
+    started = time.perf_counter()
+    given = request.headers.get("X-Request-Id", "")
+    request_id = request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    code = None
+    try:
+        response = await handler(request)
+    except Exception as error:
+        problem = _as_problem(error, request_id)
+        code = problem.code
+        response = _problem_response(request, problem)
+
+    _add_headers(response, request)
+    _record(request, response, time.perf_counter() - started, code)
+    return response
+
+
+def _add_headers(response: web.StreamResponse, request: web.Request) -> None:
+    headers = response.headers
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+    headers["X-Request-Id"] = request[REQUEST_ID]
+    headers.setdefault("Cache-Control", "no-store")
+    verdict = request.get(VERDICT)
+    if verdict:
+        headers.update(verdict.headers)
+
+
+def _record(request: web.Request, response: web.StreamResponse, seconds: float, code: str | None) -> None:
+    resource = request.match_info.route.resource
+    # The route, not the path: what people put into a path or a query is theirs.
+    route = resource.canonical if resource else "none"
+    metrics = request.app[SERVICES].metrics
+    metrics.requests.labels(route, request.method if resource else "other", response.status).inc()
+    metrics.seconds.labels(route).observe(seconds)
+    if code:
+        metrics.problems.labels(code).inc()
+    _log.info(
+        "request",
+        method=request.method,
+        route=route,
+        status=response.status,
+        code=code,
+        ms=round(seconds * 1000, 1),
+        request_id=request[REQUEST_ID],
+    )
+
+
+def _as_problem(error: Exception, request_id: str) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, web.HTTPException) and error.status in _HTTP_CODES:
+        allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        return Problem(_HTTP_CODES[error.status], f"{error.reason}.", headers=allowed)
+    # No message and no local variables: either may hold what a client sent.
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    _log.error("unexpected", kind=type(error).__name__, where=where, request_id=request_id)
+    return Problem("internal_error", "Something went wrong here. It has been logged.")
+
+
+def _problem_response(request: web.Request, problem: Problem) -> web.Response:
+    document: dict[str, object] = {
+        "type": f"urn:mana:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "code": problem.code,
+        "detail": problem.detail,
+        "instance": f"urn:request:{request[REQUEST_ID]}",
+        "statusCode": problem.status,
+        "message": problem.detail,
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "path": request.path,
+    }
+    if problem.errors:
+        document["errors"] = problem.errors
+    headers = dict(problem.headers)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = _challenge(problem.code)
+    return web.Response(
+        body=msgspec.json.encode(document), status=problem.status, content_type=PROBLEM_JSON, headers=headers
+    )
+
+
+def _challenge(code: str) -> str:
+    """RFC 6750, section 3: an error code only for who presented a token."""
+    if code in {"authentication_required", "invalid_credentials"}:
+        return "Bearer"
+    return 'Bearer error="invalid_token"'

@@ -1,0 +1,391 @@
+"""The command line ``mana``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import click
+import psycopg
+
+from gateway import __version__, deploy, local_postgres, passwords, private_files, settings
+from gateway.keys import MINIMUM_BITS, PUBLISHED_FOR, KeyDirectory
+from gateway.local_postgres import LocalPostgres
+from gateway.problems import OperatorError
+from gateway.requests import new_email, new_password
+
+FAILED = 1  # exit code of an error that has one clear line; click's own is 2
+DISCREPANCIES = 3  # exit code of `ledger verify` when there are any
+
+
+class _Group(click.Group):
+    """Turns the errors that an operator can put right into one clear line, a hint and an exit code."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except OperatorError as error:
+            message, hint = str(error), error.hint
+        except psycopg.Error as error:
+            message, hint = _database_message(error), None
+        except OSError as error:
+            message, hint = f"{error.filename or ''}: {error.strerror or error}".lstrip(": "), None
+        for line in message.splitlines():
+            click.secho(f"error: {line}", err=True, fg="red")
+        if hint:
+            click.echo(f"hint:  {hint}", err=True)
+        sys.exit(FAILED)
+
+
+def _database_message(error: psycopg.Error) -> str:
+    """Our functions say in the detail what is wrong, in words; the message is a code for programs."""
+    if (error.sqlstate or "").startswith("PT"):
+        return error.diag.message_detail or str(error)
+    return f"the database says: {error.diag.message_primary or str(error).strip()}"
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mana")
+def main() -> None:
+    """Mana Core Auth: who a person is, and what they may spend.
+
+    Settings come from the environment; `mana settings` lists them. Commands that need the database
+    use DATABASE_ADMIN_URL, else DATABASE_URL, else the private server that `mana run` started.
+    """
+
+
+# ---------------------------------------------------------------- running
+
+
+@main.command()
+def run() -> None:
+    """Run everything here, for development: database, keys, migrations, gateway.
+
+    The database is a private one in DATA_DIR (.dev), or the one of DATABASE_URL, given as an
+    administrator's. Ctrl-C stops all of it; the data stays for the next time.
+    """
+    environment = dict(os.environ)
+    data_dir = Path(environment.setdefault("DATA_DIR", ".dev"))
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if environment.get("DATABASE_URL"):
+        _run_gateway(environment, _Database.given(environment, data_dir))
+        return
+    server = LocalPostgres(data_dir / "postgres")
+    try:
+        _step("starting PostgreSQL")
+        server.start(_step)
+        _run_gateway(environment, _Database(server.url, server.gateway_url))
+    finally:
+        server.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _Database:
+    """How to reach a database: as its administrator, and, once it is migrated, as the gateway."""
+
+    admin_url: str
+    gateway_url: Callable[[], str]
+
+    @classmethod
+    def given(cls, environment: Mapping[str, str], data_dir: Path) -> _Database:
+        """The one of DATABASE_URL: the gateway's own where DATABASE_ADMIN_URL is set, too."""
+        url = environment["DATABASE_URL"]
+        admin_url = environment.get("DATABASE_ADMIN_URL")
+        if admin_url:
+            return cls(admin_url, lambda: url)
+        return cls(url, lambda: deploy.gateway_url(url, data_dir / "gateway_password"))
+
+
+def _run_gateway(environment: dict[str, str], database: _Database) -> None:
+    _migrate(database.admin_url, environment)
+    if count := deploy.seed_packages(database.admin_url):
+        _step(f"{count} packages are on sale")
+
+    data_dir = Path(environment["DATA_DIR"])
+    keys = KeyDirectory(data_dir / "keys")
+    if not environment.get("JWT_PRIVATE_KEY") and not keys.entries():
+        _step("making a signing key")
+        keys.generate()
+    environment.setdefault("PASSWORD_PEPPER", private_files.secret(data_dir / "pepper"))
+    environment["DATABASE_URL"] = database.gateway_url()
+    _serve(settings.load(environment), _welcome)
+
+
+def _welcome(address: str) -> None:
+    click.echo(
+        f"""
+Mana Core Auth answers at {address}
+  API page   {address}/docs
+  database   make psql
+  stop       Ctrl-C; the data stays
+
+Try:
+  curl -s {address}/api/v1/auth/register -H 'Content-Type: application/json' \\
+       -d '{{"email":"ada@example.com","password":"correct horse battery"}}'
+"""
+    )
+
+
+@main.command()
+@click.option("--workers", type=click.IntRange(1, 64), help="Worker processes; WORKERS is the default.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on; PORT is the default.")
+def serve(workers: int | None, port: int | None) -> None:
+    """Run the gateway on a database that is migrated.
+
+    All settings come from the environment, and a missing or weak one stops the start. SIGTERM
+    finishes the requests in flight.
+    """
+    environment = dict(os.environ)
+    if workers is not None:
+        environment["WORKERS"] = str(workers)
+    if port is not None:
+        environment["PORT"] = str(port)
+    _serve(settings.load(environment), lambda address: _step(f"serving at {address}"))
+
+
+def _serve(loaded: settings.Settings, announce: Callable[[str], None]) -> None:
+    # Late, because it takes a moment that no other command has to wait for.
+    from gateway.server import serve as run_server  # noqa: PLC0415
+
+    run_server(loaded, announce)
+
+
+# ---------------------------------------------------------------- database
+
+
+@main.group()
+def migrate() -> None:
+    """Bring the database to this release, or back."""
+
+
+@migrate.command()
+def status() -> None:
+    """List all migrations and whether the database has them."""
+    for migration in deploy.status(_admin_url()):
+        click.echo(f"{'applied' if migration.applied else 'missing'}  {migration.id}")
+
+
+@migrate.command()
+@click.option("--seed", is_flag=True, help="Put packages on sale where there are none.")
+def apply(seed: bool) -> None:
+    """Apply missing migrations, then write all functions and policies.
+
+    Safe to run at any time, also by two at once. CREDITS_SIGNUP_BONUS and CREDITS_DAILY_FREE are
+    written when they are set.
+    """
+    url = _admin_url()
+    _migrate(url, os.environ)
+    if seed:
+        _step(f"{deploy.seed_packages(url)} packages were put on sale")
+    _step("done")
+
+
+def _migrate(url: str, environment: Mapping[str, str]) -> None:
+    bonus = settings.grant_amount(environment, "CREDITS_SIGNUP_BONUS")
+    daily = settings.grant_amount(environment, "CREDITS_DAILY_FREE")
+    deploy.apply(url, _step)
+    if bonus is not None or daily is not None:
+        deploy.configure_credits(url, bonus, daily)
+        _step("amounts of the grants")
+
+
+@migrate.command()
+@click.option("--all", "everything", is_flag=True, help="All migrations: every table is dropped.")
+@click.confirmation_option(prompt="This drops tables with what is in them. Go on?")
+def rollback(everything: bool) -> None:
+    """Take back the last migration, with its data, and all functions and policies.
+
+    Afterwards run `mana migrate apply` from the release that the database is to match.
+    """
+    deploy.rollback(_admin_url(), _step, count=None if everything else 1)
+    _step("done")
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def psql(arguments: tuple[str, ...]) -> None:
+    """Open psql on the database as its administrator; ARGUMENTS are psql's."""
+    url = urlsplit(_admin_url())
+    binary = shutil.which("psql") or str(local_postgres.find_binaries() / "psql")
+    # The password goes through the environment: a command line is everybody's to read.
+    without = urlunsplit(
+        url._replace(netloc=url.netloc.replace(f":{url.password}@", "@") if url.password else url.netloc)
+    )
+    environment = {**os.environ, **({"PGPASSWORD": unquote(url.password)} if url.password else {})}
+    sys.stdout.flush()
+    os.execvpe(binary, [binary, "--no-psqlrc", without, *arguments], environment)  # noqa: S606
+
+
+@main.command()
+def dsn() -> None:
+    """Print the administrator's connection string, password included."""
+    click.echo(_admin_url())
+
+
+def _admin_url() -> str:
+    given = os.environ.get("DATABASE_ADMIN_URL") or os.environ.get("DATABASE_URL")
+    return given or local_postgres.read_url(_data_dir() / "postgres")
+
+
+def _data_dir() -> Path:
+    return Path(os.environ.get("DATA_DIR") or ".dev")
+
+
+# ---------------------------------------------------------------- keys
+
+
+@main.group()
+def keys() -> None:
+    """Make and rotate the keys that sign access tokens (in DATA_DIR/keys)."""
+
+
+_bits = click.option("--bits", default=MINIMUM_BITS, show_default=True, help="Size; a larger key signs more slowly.")
+
+
+def _key_directory() -> KeyDirectory:
+    return KeyDirectory(_data_dir() / "keys")
+
+
+@keys.command()
+@_bits
+def generate(bits: int) -> None:
+    """Make the first key. It signs at once."""
+    click.echo(_key_directory().generate(bits))
+
+
+@keys.command()
+@_bits
+@click.option(
+    "--lead", default=2 * PUBLISHED_FOR, show_default=True, type=click.IntRange(min=5),
+    help="Seconds for which the new key is published before it signs.",
+)  # fmt: skip
+@click.option(
+    "--token-ttl", default=900, show_default=True, type=click.IntRange(min=1),
+    help="Lifetime of access tokens in seconds: the old key verifies for that long after its last signature.",
+)  # fmt: skip
+def rotate(bits: int, lead: int, token_ttl: int) -> None:
+    """Publish a new key, to sign once every cache has it, and retire the ones before.
+
+    Running gateways take it up by themselves, and no request fails.
+    """
+    entry = _key_directory().rotate(bits, lead, token_ttl)
+    click.echo(entry.kid)
+    _step(f"published now, signs in {lead} seconds; the keys before it verify {token_ttl + 60} seconds longer")
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List all keys: published, signing, retiring."""
+    for line in _key_directory().describe():
+        click.echo(line)
+
+
+# ---------------------------------------------------------------- users, ledger, settings
+
+
+@main.group()
+def user() -> None:
+    """Create users, give them rights, close accounts."""
+
+
+@user.command()
+@click.argument("email")
+@click.option("--name")
+@click.option("--password", envvar="MANA_USER_PASSWORD", prompt=True, hide_input=True, confirmation_prompt=True,
+              help="Asked for when left out; MANA_USER_PASSWORD works too.")  # fmt: skip
+def create(email: str, name: str | None, password: str) -> None:
+    """Register a user, as POST /auth/register does."""
+    try:
+        address, checked = new_email(email), new_password(password)
+    except ValueError as error:
+        raise OperatorError(str(error)) from error
+    digest = passwords.digest(_pepper(), checked)
+    with _admin() as connection:
+        row = connection.execute(
+            "select id from auth.register_user(p_email => %s, p_password_digest => %s, p_name => %s)",
+            (address, digest, name),
+        ).fetchone()
+    click.echo(row[0] if row else "")
+
+
+def _pepper() -> str:
+    pepper = os.environ.get("PASSWORD_PEPPER")
+    if pepper:
+        return pepper
+    stored = _data_dir() / "pepper"
+    if not stored.exists():
+        raise OperatorError("PASSWORD_PEPPER is not set", hint="it must be the one that the gateway has")
+    return private_files.secret(stored)
+
+
+@user.command("make-admin")
+@click.argument("email")
+def make_admin(email: str) -> None:
+    """Give a user the role admin, from their next refresh on."""
+    with _admin() as connection:
+        connection.execute("select auth.set_role(p_email => %s, p_role => 'admin')", (email,))
+    _step(f"{email} is an admin now")
+
+
+@user.command()
+@click.argument("email")
+def disable(email: str) -> None:
+    """Close an account: all its sessions end at once. Nothing is deleted."""
+    _set_disabled(email, disabled=True)
+    _step(f"{email} is disabled, all sessions have ended")
+
+
+@user.command()
+@click.argument("email")
+def enable(email: str) -> None:
+    """Open a disabled account again."""
+    _set_disabled(email, disabled=False)
+    _step(f"{email} is enabled")
+
+
+def _set_disabled(email: str, *, disabled: bool) -> None:
+    with _admin() as connection:
+        connection.execute("select auth.set_disabled(p_email => %s, p_disabled => %s)", (email, disabled))
+
+
+@main.group()
+def ledger() -> None:
+    """Check the books."""
+
+
+@ledger.command()
+def verify() -> None:
+    """Check every balance, transaction and entry against the others; exit code 3 when something differs."""
+    with _admin() as connection:
+        rows = connection.execute("select * from credits.verify_ledger()").fetchall()
+    for user_id, transaction_id, problem, detail in rows:
+        click.echo(f"{problem}  user {user_id}  transaction {transaction_id or '-'}  {detail}")
+    if rows:
+        sys.exit(DISCREPANCIES)
+    _step("the ledger is sound")
+
+
+@main.command("settings")
+def show_settings() -> None:
+    """List all settings, what they are here, and what is wrong with them."""
+    for variable in (*settings.variables(), *settings.MIGRATION_VARIABLES):
+        value = os.environ.get(variable.name)
+        shown = "(set)" if value and variable.secret else value or f"({variable.default or 'not set'})"
+        click.echo(f"{variable.name:26}{shown:24}{variable.about}")
+    try:
+        settings.load(os.environ)
+    except OperatorError as error:
+        click.echo(f"\n`mana serve` would not start:\n{error}", err=True)
+
+
+def _admin() -> psycopg.Connection:
+    return deploy.connect(_admin_url())
+
+
+def _step(text: str) -> None:
+    click.echo(f"- {text}", err=True)

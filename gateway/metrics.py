@@ -1,0 +1,57 @@
+"""What the gateway counts, for Prometheus."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # set by `mana serve` before workers start
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """The metrics of one worker; with several, /metrics adds them up."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "mana_http_requests", "Requests answered", ["route", "method", "status"], registry=self._registry
+        )
+        self.seconds = Histogram(
+            "mana_http_request_seconds",
+            "Time to answer",
+            ["route"],
+            registry=self._registry,
+            buckets=_BUCKETS,
+        )
+        self.problems = Counter("mana_problems", "Requests answered with a problem", ["code"], registry=self._registry)
+        self.limited = Counter(
+            "mana_rate_limited", "Requests refused by a rate limit", ["limit"], registry=self._registry
+        )
+        self.calls = Gauge(
+            "mana_database_calls", "Calls on their way to the database, or waiting to be", ["lane", "state"],
+            registry=self._registry, multiprocess_mode="livesum",
+        )  # fmt: skip
+        self.connections = Gauge(
+            "mana_database_connections", "Connections to the database that are up", ["lane"],
+            registry=self._registry, multiprocess_mode="livesum",
+        )  # fmt: skip
+
+    def render(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        if MULTIPROCESS not in os.environ:
+            return generate_latest(self._registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody)
+        return generate_latest(everybody)

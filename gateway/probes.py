@@ -1,0 +1,103 @@
+"""What is outside of ``/api/v1``: health, metrics, public keys, the API's document and its page."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from pathlib import Path
+
+import msgspec
+from aiohttp import web
+
+from gateway import __version__, metrics, openapi
+from gateway.answers import JSON, Handler
+from gateway.keys import PUBLISHED_FOR
+from gateway.problems import Problem
+from gateway.routes import HEALTH
+from gateway.services import SERVICES
+
+DRAINING = web.AppKey("draining", asyncio.Event)
+
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def add_routes(router: web.UrlDispatcher) -> None:
+    """Add all of them."""
+    router.add_get("/health", _health)
+    router.add_get("/health/live", _live)
+    router.add_get("/health/ready", _health)
+    router.add_get("/metrics", _metrics)
+    router.add_get("/.well-known/jwks.json", _jwks)
+    router.add_get("/openapi.json", _openapi(openapi.document()))
+    for path, file in _page_files().items():
+        router.add_get(path, _file(file))
+
+
+async def _health(request: web.Request) -> web.Response:
+    """Whether this worker should get requests: 503 while it stops, or while the database is not right."""
+    try:
+        reply = await request.app[SERVICES].database.call(HEALTH, ())
+        database = "ok" if reply.status == 200 else "misconfigured"
+    except Problem:
+        database = "unreachable"
+    stopping = request.app[DRAINING].is_set()
+    ready = database == "ok" and not stopping
+    status = {
+        "status": "ok" if ready else "stopping" if stopping else "unavailable",
+        "database": database,
+        "version": __version__,
+    }
+    return web.Response(body=msgspec.json.encode(status), status=200 if ready else 503, content_type=JSON)
+
+
+async def _live(_: web.Request) -> web.Response:
+    """Whether this worker runs at all: nothing else can be put right by restarting it."""
+    return web.Response(body=b'{"status":"ok"}', content_type=JSON)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    services = request.app[SERVICES]
+    for lane in services.database.lanes:
+        services.metrics.calls.labels(lane.name, "waiting").set(lane.waiting)
+        services.metrics.calls.labels(lane.name, "in_flight").set(lane.in_flight)
+        services.metrics.connections.labels(lane.name).set(lane.connections)
+    return web.Response(body=services.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
+
+
+async def _jwks(request: web.Request) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(request.app[SERVICES].keys.current().jwks()),
+        content_type=JSON,
+        headers={"Cache-Control": f"public, max-age={PUBLISHED_FOR}", "Access-Control-Allow-Origin": "*"},
+    )
+
+
+def _openapi(document: bytes) -> Handler:
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(body=document, content_type=JSON, headers={"Access-Control-Allow-Origin": "*"})
+
+    return handle
+
+
+def _page_files() -> dict[str, Path]:
+    """The page and what it loads. Swagger UI's files come with a package that is not imported."""
+    here = Path(__file__).parent / "docs"
+    package = importlib.util.find_spec("swagger_ui")
+    assert package and package.origin  # noqa: S101 - a dependency of this one
+    bundle = Path(package.origin).parent / "static"
+    return {
+        "/docs": here / "index.html",
+        "/docs/start.js": here / "start.js",
+        "/docs/swagger-ui.css": bundle / "swagger-ui.css",
+        "/docs/swagger-ui-bundle.js": bundle / "swagger-ui-bundle.js",
+    }
+
+
+def _file(path: Path) -> Handler:
+    async def handle(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(path, headers={"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache"})
+
+    return handle

@@ -1,0 +1,178 @@
+"""From bytes to checked values. Bad input names its field and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from email_validator import EmailNotValidError, validate_email
+from multidict import MultiMapping
+
+from gateway import models, passwords
+from gateway.problems import FieldError, Problem, invalid_request
+
+MAX_DEPTH = 32
+MAX_PASSWORD = 128  # characters
+
+RequestT = TypeVar("RequestT", bound=models.Request)
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def parse_body(raw: bytes, model: type[RequestT], from_header: Mapping[str, str]) -> RequestT:
+    """A JSON object as its model. Raises Problem invalid_request with each wrong field.
+
+    ``from_header`` has fields that came in a header; the body may say the same, but not another thing.
+    """
+    try:
+        fields = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except _DuplicateKeyError as error:
+        raise invalid_request(FieldError(str(error), "appears twice")) from error
+    except RecursionError as error:
+        raise invalid_request(FieldError("body", "is nested too deeply")) from error
+    except ValueError as error:
+        raise invalid_request(FieldError("body", "is not valid JSON in UTF-8")) from error
+    if not isinstance(fields, dict):
+        raise invalid_request(FieldError("body", "must be a JSON object"))
+    for name, value in from_header.items():
+        if fields.get(name) is None:
+            fields[name] = value
+        elif fields[name] != value:
+            raise invalid_request(FieldError(name, "is not what the header says"))
+    return _convert(fields, model, strict=True)
+
+
+def parse_query(query: MultiMapping[str], model: type[RequestT]) -> RequestT:
+    """A query as its model. Raises Problem invalid_request with each wrong field."""
+    twice = sorted({name for name in query if len(query.getall(name)) > 1})
+    if twice:
+        raise invalid_request(*(FieldError(fit_to_store(name), "appears twice") for name in twice))
+    return _convert(dict(query), model, strict=False)
+
+
+def _convert(fields: Mapping[str, Any], model: type[RequestT], *, strict: bool) -> RequestT:
+    unsafe = [error for name, value in fields.items() for error in _unsafe(name, value, 1)]
+    if unsafe:
+        raise invalid_request(*unsafe)
+    try:
+        request = msgspec.convert(fields, model, strict=strict)
+    except msgspec.ValidationError as error:
+        # The first error was enough to refuse; the client wants to hear of all of them.
+        raise _every_error(fields, model, strict) from error
+    return _apply_rules(request)
+
+
+def _every_error(fields: Mapping[str, Any], model: type[RequestT], strict: bool) -> Problem:
+    errors = []
+    known = {field.encode_name: field for field in msgspec.structs.fields(model)}
+    for name, field in known.items():
+        if name not in fields:
+            if field.required:
+                errors.append(FieldError(name, "is required"))
+            continue
+        try:
+            msgspec.convert(fields[name], field.type, strict=strict)
+        except msgspec.ValidationError as error:
+            errors.append(FieldError(name, _sentence(str(error))))
+    errors += [FieldError(fit_to_store(name), "is not known here") for name in fields if name not in known]
+    return invalid_request(*errors)
+
+
+def _sentence(message: str) -> str:
+    """The library's message without its path and in our tone of voice."""
+    text = message.partition(" - at ")[0].replace("`", "")
+    return text[:1].lower() + text[1:]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise _DuplicateKeyError(fit_to_store(next(name for name in names if names.count(name) > 1)))
+    return result
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unsafe(path: str, value: Any, depth: int) -> Iterator[FieldError]:
+    """What JSON can say and PostgreSQL cannot store, wherever it is in the value."""
+    if depth > MAX_DEPTH:
+        yield FieldError(fit_to_store(path.partition(".")[0]), f"is nested deeper than {MAX_DEPTH} levels")
+    elif isinstance(value, str):
+        if fit_to_store(value, length=len(value)) != value:
+            yield FieldError(fit_to_store(path), "has a character that is not allowed (NUL or half a surrogate pair)")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if fit_to_store(name, length=len(name)) != name:
+                yield FieldError(fit_to_store(path), "has a name with a character that is not allowed")
+            else:
+                yield from _unsafe(f"{path}.{name}", item, depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unsafe(f"{path}.{index}", item, depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield FieldError(fit_to_store(path), "is a number out of range")
+
+
+def fit_to_store(text: str, length: int = 100) -> str:
+    """The text as PostgreSQL can have it: no NUL, no lone surrogates, at most ``length`` characters."""
+    return text.replace("\0", "\ufffd").encode(errors="replace").decode()[:length]
+
+
+def new_email(value: str) -> str:
+    """The address in its normal form. Raises ValueError when it is none."""
+    try:
+        return validate_email(value, check_deliverability=False).normalized
+    except EmailNotValidError as error:
+        raise ValueError("must be an e-mail address") from error
+
+
+def _given_email(value: str) -> str:
+    # Whoever mistypes an address gets the answer to a wrong password, not a hint.
+    try:
+        return new_email(value)
+    except ValueError:
+        return value
+
+
+def new_password(value: str) -> str:
+    """The password as it is. Raises ValueError when it is too short or too long."""
+    if not 8 <= len(passwords.normalize(value)) <= MAX_PASSWORD:
+        raise ValueError(f"must have 8 to {MAX_PASSWORD} characters")
+    return value
+
+
+def _given_password(value: str) -> str:
+    if len(passwords.normalize(value)) > MAX_PASSWORD:
+        raise ValueError(f"must have at most {MAX_PASSWORD} characters")
+    return value
+
+
+# The rules that a type cannot say, by model and field.
+_RULES: dict[type[models.Request], dict[str, Callable[[str], str]]] = {
+    models.Register: {"email": new_email, "password": new_password},
+    models.Login: {"email": _given_email, "password": _given_password},
+}
+
+
+def _apply_rules(request: RequestT) -> RequestT:
+    rules = _RULES.get(type(request))
+    if not rules:
+        return request
+    changed: dict[str, str] = {}
+    errors = []
+    for name, rule in rules.items():
+        try:
+            changed[name] = rule(getattr(request, name))
+        except ValueError as error:
+            errors.append(FieldError(name, str(error)))
+    if errors:
+        raise invalid_request(*errors)
+    return msgspec.structs.replace(request, **changed)

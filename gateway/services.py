@@ -1,0 +1,120 @@
+"""What lives as long as the application does, opened and closed with it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from gateway.database import Database
+from gateway.keys import RELOADED_AFTER, KeyDirectory, KeyRing, from_pem
+from gateway.limits import Limiter
+from gateway.metrics import Metrics
+from gateway.problems import OperatorError, Problem
+from gateway.routes import HEALTH
+from gateway.settings import Settings
+from gateway.tokens import TokenIssuer
+
+DATABASE_AWAITED_FOR = 5.0  # seconds before serving without it
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts that requests need."""
+
+    settings: Settings
+    database: Database
+    tokens: TokenIssuer
+    keys: KeySource
+    limiter: Limiter
+    metrics: Metrics
+
+
+SERVICES = web.AppKey("services", Services)
+
+
+def services(settings: Settings) -> Callable[[web.Application], AsyncIterator[None]]:
+    """A cleanup context. Raises OperatorError when something is not set up."""
+
+    async def context(app: web.Application) -> AsyncIterator[None]:
+        metrics = Metrics()
+        keys = KeySource(settings)
+        ttl = int(settings.access_token_ttl.total_seconds())
+        tokens = TokenIssuer(keys.current, settings.jwt_issuer, settings.jwt_audience, ttl)
+        limiter = Limiter(settings, lambda limit: metrics.limited.labels(limit.value).inc())
+        database = Database(settings.database_url, settings.database_connections, settings.password_connections)
+        app[SERVICES] = Services(settings, database, tokens, keys, limiter, metrics)
+        try:
+            async with database.running(), keys.followed():
+                await _check_database(database)
+                yield
+        finally:
+            await limiter.close()
+
+    return context
+
+
+class KeySource:
+    """The key ring in force: fixed when it comes from the environment, else as the directory has it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._directory = KeyDirectory(settings.data_dir / "keys")
+        self._fixed = bool(settings.jwt_private_key)
+        self._version = self._directory.version
+        self._ring = (
+            from_pem(settings.jwt_private_key, settings.jwt_public_key) if self._fixed else self._directory.load()
+        )
+
+    def current(self) -> KeyRing:
+        """The keys as they are now."""
+        return self._ring
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Take up rotations while the context lasts."""
+        task = asyncio.create_task(self._follow())
+        try:
+            yield
+        finally:
+            task.cancel()
+
+    async def _follow(self) -> None:
+        while not self._fixed:
+            await asyncio.sleep(RELOADED_AFTER / 2)
+            version = self._directory.version
+            if version == self._version:
+                continue
+            try:
+                self._ring, self._version = self._directory.load(), version
+            except (OperatorError, OSError, ValueError) as error:
+                _log.error("signing_keys_unreadable", error=type(error).__name__)
+            else:
+                _log.info("signing_keys_reloaded")
+
+
+async def _check_database(database: Database) -> None:
+    """Refuse a database that is not set up; one that is away may come back."""
+    deadline = time.monotonic() + DATABASE_AWAITED_FOR
+    while True:
+        try:
+            reply = await database.call(HEALTH, ())
+            break
+        except Problem as problem:
+            if problem.code != "service_unavailable":
+                raise OperatorError(
+                    "the database does not have this release's functions", hint="run: mana migrate apply"
+                ) from problem
+            if time.monotonic() > deadline:
+                _log.warning("serving_without_database")
+                return
+    problems = msgspec.json.decode(reply.body)["problems"]
+    if problems:
+        raise OperatorError("\n".join(problems), hint="see the README, section PostgreSQL settings")

@@ -1,0 +1,185 @@
+"""Settings from the environment, typed and checked once at start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from gateway.problems import OperatorError
+
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)?", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", value, re.ASCII) or not low <= int(value) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def _duration(value: str) -> timedelta:
+    match = _DURATION.fullmatch(value)
+    if not match or not int(match[1]):
+        raise ValueError("must be a duration such as 15m, 7d or 900s")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def _secret(value: str) -> str:
+    if len(value) < 32 or len(set(value)) < 10:
+        raise ValueError("is too weak: it needs at least 32 characters, drawn at random")
+    return value
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
+    for origin in origins:
+        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise ValueError(f"has an origin that is none: {origin}")
+    return origins
+
+
+def _level(value: str) -> str:
+    if value not in {"debug", "info", "warning", "error"}:
+        raise ValueError("must be debug, info, warning or error")
+    return value
+
+
+def _pem(value: str) -> str:
+    # Environment files hold a PEM on one line, with its line ends written as \n.
+    text = value.replace("\\n", "\n")
+    if text and "-----BEGIN" not in text:
+        raise ValueError("must be a key in PEM form")
+    return text
+
+
+def _setting(name: str, parse: Callable[[str], Any], default: str | None, about: str, secret: bool = False) -> Any:
+    """A field read from the variable ``name``; ``default`` None means that it must be set."""
+    return field(metadata={"name": name, "parse": parse, "default": default, "about": about, "secret": secret})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the gateway runs with. Durations are timedeltas, sizes and limits whole numbers."""
+
+    port: int = _setting("PORT", _whole(0, 65535), "3001", "TCP port of the gateway; 0 takes a free one")
+    host: str = _setting("HOST", _text, "127.0.0.1", "address to listen on; 0.0.0.0 for all")
+    workers: int = _setting("WORKERS", _whole(1, 64), "1", "worker processes")
+    database_url: str = _setting("DATABASE_URL", _text, None, "PostgreSQL, as role mana_gateway", secret=True)
+    database_connections: int = _setting(
+        "DATABASE_CONNECTIONS", _whole(1, 200), "8", "connections of each worker for quick calls"
+    )
+    password_connections: int = _setting(
+        "PASSWORD_CONNECTIONS",
+        _whole(1, 64),
+        "2",
+        "connections of each worker for calls that hash a password",
+    )
+    data_dir: Path = _setting("DATA_DIR", Path, ".dev", "where signing keys are kept")
+    password_pepper: str = _setting(
+        "PASSWORD_PEPPER",
+        _secret,
+        None,
+        "key of the password digest; lost means: no password works",
+        secret=True,
+    )
+    jwt_private_key: str = _setting(
+        "JWT_PRIVATE_KEY", _pem, "", "PEM of the signing key; empty: the keys in DATA_DIR", secret=True
+    )
+    jwt_public_key: str = _setting(
+        "JWT_PUBLIC_KEY", _pem, "", "PEMs of further public keys whose tokens are still good"
+    )
+    jwt_issuer: str = _setting("JWT_ISSUER", _text, "manacore", "iss of access tokens")
+    jwt_audience: str = _setting("JWT_AUDIENCE", _text, "manacore", "aud of access tokens")
+    access_token_ttl: timedelta = _setting("JWT_ACCESS_TOKEN_EXPIRY", _duration, "15m", "lifetime of an access token")
+    refresh_token_ttl: timedelta = _setting("JWT_REFRESH_TOKEN_EXPIRY", _duration, "7d", "lifetime of a refresh token")
+    redis_host: str = _setting("REDIS_HOST", _text, "", "Redis for rate limits; empty: in memory, per worker")
+    redis_port: int = _setting("REDIS_PORT", _whole(1, 65535), "6379", "")
+    redis_password: str = _setting("REDIS_PASSWORD", _text, "", "", secret=True)
+    cors_origins: tuple[str, ...] = _setting(
+        "CORS_ORIGINS", _origins, "", "origins of browser apps, separated by commas"
+    )
+    rate_limit_window: int = _setting("RATE_LIMIT_TTL", _whole(1, 86400), "60", "window of the limits, seconds")
+    rate_limit_max: int = _setting(
+        "RATE_LIMIT_MAX", _whole(0, 10**9), "100", "requests of one address in a window; 0: no limits at all"
+    )
+    rate_limit_auth_max: int = _setting(
+        "RATE_LIMIT_AUTH_MAX",
+        _whole(1, 10**9),
+        "10",
+        "logins and registrations each; refreshes: three times that",
+    )
+    trusted_proxies: int = _setting(
+        "TRUSTED_PROXIES", _whole(0, 10), "0", "proxies in front that append to X-Forwarded-For"
+    )
+    log_level: str = _setting("LOG_LEVEL", _level, "info", "debug, info, warning or error")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """How one setting is named, described and defaulted."""
+
+    name: str
+    default: str | None
+    about: str
+    secret: bool
+    field: str
+
+
+# What only `mana migrate` and `mana run` read.
+MIGRATION_VARIABLES = (
+    Variable("DATABASE_ADMIN_URL", "", "PostgreSQL, as an administrator, for migrations", True, ""),
+    Variable("CREDITS_SIGNUP_BONUS", "", "credits on registration, written at migration (150)", False, ""),
+    Variable("CREDITS_DAILY_FREE", "", "credits every 24 hours, written at migration (5)", False, ""),
+)
+
+
+def variables() -> list[Variable]:
+    """All settings of the gateway, in the order of the class."""
+    return [
+        Variable(f.metadata["name"], f.metadata["default"], f.metadata["about"], f.metadata["secret"], f.name)
+        for f in fields(Settings)
+    ]
+
+
+def load(environment: Mapping[str, str]) -> Settings:
+    """Read all settings. Raises OperatorError with one line for each that is missing or wrong.
+
+    An empty variable counts as not set. Values never appear in the error: they may be secrets.
+    """
+    values: dict[str, Any] = {}
+    wrong: list[str] = []
+    for f in fields(Settings):
+        name, default = f.metadata["name"], f.metadata["default"]
+        text = environment.get(name) or default
+        if text is None:
+            wrong.append(f"{name} is not set ({f.metadata['about']})")
+            continue
+        try:
+            values[f.name] = f.metadata["parse"](text)
+        except ValueError as error:
+            wrong.append(f"{name} {error}")
+    if wrong:
+        raise OperatorError("\n".join(wrong), hint="see .env.example, or let `mana run` set up a private service")
+    return Settings(**values)
+
+
+def grant_amount(environment: Mapping[str, str], name: str) -> int | None:
+    """CREDITS_SIGNUP_BONUS or CREDITS_DAILY_FREE, None when it is not set. Raises OperatorError."""
+    text = environment.get(name)
+    if not text:
+        return None
+    try:
+        return _whole(0, 10**9)(text)
+    except ValueError as error:
+        raise OperatorError(f"{name} {error}") from error

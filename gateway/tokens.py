@@ -1,0 +1,96 @@
+"""Access tokens: JWTs signed with RS256 (RFC 7519, RFC 9068), good for minutes.
+
+A valid signature says who somebody was when it was made. Whether that still holds is the
+database's to say, at every call.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jwt
+import msgspec
+
+from gateway.keys import KeyRing
+from gateway.problems import Problem
+
+ALGORITHM = "RS256"
+TYPE = "at+jwt"
+LEEWAY = 5  # seconds that the clocks of two gateways may differ
+MAX_LENGTH = 8192
+_REQUIRED = ["sub", "sessionId", "role", "iss", "aud", "iat", "exp", "jti"]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a token speaks for: the user's id, and the claims as the JSON text that was signed."""
+
+    user_id: str
+    claims: str
+
+
+class TokenIssuer:
+    """Signs and checks access tokens; ``ttl`` in seconds."""
+
+    def __init__(self, keys: Callable[[], KeyRing], issuer: str, audience: str, ttl: int) -> None:
+        self._keys = keys
+        self._issuer = issuer
+        self._audience = audience
+        self.ttl = ttl
+
+    def sign(self, claims: dict[str, object]) -> str:
+        """A token with these claims and the registered ones."""
+        kid, key = self._keys().signing_key()
+        now = int(time.time())
+        registered = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "iat": now,
+            "exp": now + self.ttl,
+            "jti": str(uuid.uuid4()),
+        }
+        return jwt.encode(claims | registered, key, algorithm=ALGORITHM, headers={"kid": kid, "typ": TYPE})
+
+    def verify(self, token: str) -> Caller:
+        """Whom the token speaks for. Raises Problem invalid_token or token_expired."""
+        try:
+            if len(token) > MAX_LENGTH:
+                raise jwt.InvalidTokenError("too long")
+            header = jwt.get_unverified_header(token)
+            key = self._keys().public_key(str(header.get("kid", "")))
+            # One algorithm and one type: a token of another make is none, whatever it claims
+            # about itself (RFC 8725, sections 3.1 and 3.11).
+            if key is None or header.get("alg") != ALGORITHM or header.get("typ") != TYPE:
+                raise jwt.InvalidTokenError("unknown make")
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY,
+                options={"require": _REQUIRED},
+            )
+            return Caller(str(uuid.UUID(claims["sub"])), _payload(token))
+        except jwt.ExpiredSignatureError as error:
+            raise Problem("token_expired", "The access token has expired. Refresh it.") from error
+        except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError) as error:
+            raise Problem("invalid_token", "The access token is not valid.") from error
+
+
+def _payload(token: str) -> str:
+    segment = token.split(".")[1]
+    return base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4)).decode()
+
+
+def access_token_body(body: bytes, issuer: TokenIssuer) -> bytes:
+    """What the database answered to a login or refresh, with its claims turned into a token."""
+    answer: dict[str, object] = msgspec.json.decode(body)
+    claims = answer.pop("claims")
+    assert isinstance(claims, dict)  # noqa: S101 - api.session_grant_response makes it
+    answer |= {"accessToken": issuer.sign(claims), "expiresIn": issuer.ttl, "tokenType": "Bearer"}
+    return msgspec.json.encode(answer)
