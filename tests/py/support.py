@@ -1,0 +1,416 @@
+"""The parts that tests start, and the client they talk with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import psycopg
+from psycopg import sql
+
+from gateway import deploy
+from gateway.keys import KeyDirectory
+from gateway.local_postgres import LocalPostgres
+
+PEPPER = "a pepper for tests, as long as it must be"
+PASSWORD = "correct horse battery"
+
+# bcrypt that takes no time, and a clock that a test can move: in the databases of tests alone.
+_FOR_TESTS = """
+create or replace function auth.password_cost() returns int language sql immutable as 'select 4';
+create schema test;
+create table test.clock (shift interval not null);
+insert into test.clock values ('0');
+grant usage on schema test to public;
+grant select on test.clock to public;
+create or replace function auth.clock() returns timestamptz language sql volatile
+as 'select clock_timestamp() + shift from test.clock';
+"""
+
+
+@dataclass(eq=False)
+class Database:
+    """A migrated database, and how its administrator and its gateway reach it."""
+
+    admin_url: str
+    gateway_url: str
+
+    @property
+    def name(self) -> str:
+        return urlsplit(self.admin_url).path.lstrip("/")
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """A connection of the administrator, in autocommit."""
+        return psycopg.connect(self.admin_url, autocommit=True)
+
+    def query(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """The rows of one statement, as the administrator."""
+        with self.connect() as connection:
+            cursor = connection.execute(statement.encode(), arguments)
+            return cursor.fetchall() if cursor.description else []
+
+    def move_clock(self, shift: timedelta) -> None:
+        """Let auth.clock() run this much ahead of the real time, from now on."""
+        self.query("update test.clock set shift = %s", shift)
+
+    def assert_ledger_is_sound(self) -> None:
+        assert self.query("select * from credits.verify_ledger()") == []
+
+
+class Cluster:
+    """A server and its template; databases are copied from it in a fraction of a second."""
+
+    def __init__(self, admin_url: str) -> None:
+        self.admin_url = admin_url
+        self._password = secrets.token_urlsafe(16)
+
+    def url(self, name: str, user: str | None = None) -> str:
+        parts = urlsplit(self.admin_url)
+        host = parts.netloc.rpartition("@")[2]
+        netloc = f"{user}:{self._password}@{host}" if user else parts.netloc
+        return urlunsplit(parts._replace(netloc=netloc, path=f"/{name}"))
+
+    def prepare(self) -> None:
+        """Migrate the template."""
+        self._execute("create database template_mana template template0")
+        url = self.url("template_mana")
+        deploy.apply(url, lambda _: None)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(_FOR_TESTS)
+            connection.execute(sql.SQL("alter role mana_gateway password {}").format(sql.Literal(self._password)))
+
+    @contextlib.contextmanager
+    def database(self, *, migrated: bool = True) -> Iterator[Database]:
+        """A new database, dropped at the end."""
+        name = f"mana_{secrets.token_hex(4)}"
+        template = "template_mana" if migrated else "template0"
+        self._execute(f"create database {name} template {template}")
+        try:
+            if migrated:
+                deploy.write_database_settings(self.url(name))
+            yield Database(self.url(name), self.url(name, "mana_gateway"))
+        finally:
+            self._execute(f"drop database {name} with (force)")
+
+    def _execute(self, statement: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@contextlib.contextmanager
+def start_cluster() -> Iterator[Cluster]:
+    directory = public_directory()
+    server = LocalPostgres(directory, durable=False, settings={"max_connections": "300"})
+    try:
+        server.start(lambda _: None)
+        cluster = Cluster(server.url)
+        cluster.prepare()
+        yield cluster
+    finally:
+        server.remove()
+
+
+def public_directory() -> Path:
+    """A temporary directory that a server under another account can get into."""
+    directory = Path(tempfile.mkdtemp(prefix="mana-test-"))
+    directory.chmod(0o711)
+    return directory
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class _Server:
+    """A server process with files in a directory of its own, up when its port answers."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.directory = public_directory()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        user = {"user": "nobody"} if os.getuid() == 0 else {}
+        if user:
+            shutil.chown(self.directory, "nobody")
+        log = (self.directory / "log").open("ab")
+        self.process = subprocess.Popen(
+            self.command(), cwd=self.directory, stdout=log, stderr=log, start_new_session=True, **user
+        )
+        deadline = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError((self.directory / "log").read_text())
+            time.sleep(0.02)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self.process:
+            self.process.send_signal(number)
+            self.process.wait(10)
+            self.process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(signal.SIGKILL)
+        shutil.rmtree(self.directory)
+
+
+class Redis(_Server):
+    password = "redis of the tests"
+
+    def command(self) -> list[str]:
+        program = shutil.which("redis-server")
+        assert program, "redis-server is not installed: tests/tools.sh"
+        return [program, "--port", str(self.port), "--bind", "127.0.0.1", "--requirepass", self.password, "--save", ""]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(self.port), "REDIS_PASSWORD": self.password}
+
+
+class PgBouncer(_Server):
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+        upstream = urlsplit(cluster.url("x", "mana_gateway"))
+        users = self.directory / "users.txt"
+        users.write_text(f'"{upstream.username}" "{upstream.password}"\n')
+        (self.directory / "pgbouncer.ini").write_text(
+            f"""[databases]
+* = host={upstream.hostname} port={upstream.port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {users}
+pool_mode = transaction
+default_pool_size = 2
+max_client_conn = 500
+"""
+        )
+
+    def command(self) -> list[str]:
+        program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        assert program, "pgbouncer is not installed: tests/tools.sh"
+        return [program, str(self.directory / "pgbouncer.ini")]
+
+    def url(self, database: Database) -> str:
+        parts = urlsplit(database.gateway_url)
+        netloc = f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"
+        return urlunsplit(parts._replace(netloc=netloc))
+
+
+class Gateway:
+    """`mana serve` as a process. Everything it wrote is in ``output``."""
+
+    def __init__(self, database_url: str, environment: Mapping[str, str] | None = None) -> None:
+        self.data_dir = Path(tempfile.mkdtemp(prefix="mana-test-"))
+        KeyDirectory(self.data_dir / "keys").generate()
+        self.url = ""
+        self.output: list[str] = []
+        self._up = threading.Event()
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": database_url,
+            "PASSWORD_PEPPER": PEPPER,
+            "DATA_DIR": str(self.data_dir),
+            "PORT": "0",
+            "RATE_LIMIT_MAX": "0",
+            **(environment or {}),
+        }
+        self.process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+
+    def start(self, *, expect_up: bool = True) -> None:
+        self._up.clear()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", "serve"],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        self._reader.start()
+        if expect_up and not self._up.wait(20):
+            raise AssertionError("".join(self.output))
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout
+        for line in process.stdout:
+            self.output.append(line)
+            if "serving at " in line:
+                self.url = line.rpartition(" ")[2].strip()
+                self._up.set()
+        self._up.set()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal, wait for the end, and return the exit code."""
+        assert self.process
+        assert self._reader
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        self._reader.join(5)
+        return code
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process and self.process.poll() is None:
+            self.stop(signal.SIGTERM)
+        shutil.rmtree(self.data_dir)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: its status, its headers and its decoded body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+    text: str
+
+
+@dataclass
+class Session:
+    """A logged-in user, as an app has it."""
+
+    service: Service
+    user_id: str
+    email: str
+    access_token: str
+    refresh_token: str
+
+    async def get(self, path: str, **options: Any) -> Reply:
+        return await self.service.get(path, token=self.access_token, **options)
+
+    async def post(self, path: str, body: object = None, **options: Any) -> Reply:
+        return await self.service.post(path, body, token=self.access_token, **options)
+
+    async def use(self, amount: int = 1, **fields: Any) -> Reply:
+        """Spend credits."""
+        body = {"amount": amount, "appId": "tests", "description": "a test", **fields}
+        return await self.post("/api/v1/credits/use", body)
+
+    async def balance(self) -> dict[str, Any]:
+        reply = await self.get("/api/v1/credits/balance")
+        assert reply.status == 200, reply.text
+        balance: dict[str, Any] = reply.body
+        return balance
+
+
+@dataclass
+class Service:
+    """A client of one gateway."""
+
+    url: str
+    client: aiohttp.ClientSession = field(init=False)
+
+    async def __aenter__(self) -> Self:
+        self.client = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.client.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = None,
+        body: object = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """``body`` is sent as JSON, ``data`` as it is."""
+        sent = dict(headers or {})
+        if token:
+            sent.setdefault("Authorization", f"Bearer {token}")
+        if body is not None:
+            data = json.dumps(body).encode()
+        if data is not None:
+            sent.setdefault("Content-Type", "application/json")
+        async with self.client.request(
+            method, self.url + path, data=data, headers=sent, allow_redirects=False
+        ) as response:
+            text = await response.text(errors="replace")
+            decoded = json.loads(text) if "json" in response.content_type and text else None
+            return Reply(response.status, response.headers, decoded, text)
+
+    async def get(self, path: str, **options: Any) -> Reply:
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, body: object = None, **options: Any) -> Reply:
+        return await self.request("POST", path, body=body, **options)
+
+    async def register(self, email: str | None = None, password: str = PASSWORD, **fields: Any) -> Reply:
+        address = email or f"{secrets.token_hex(8)}@example.com"
+        return await self.post("/api/v1/auth/register", {"email": address, "password": password, **fields})
+
+    async def login(self, email: str, password: str = PASSWORD, **fields: Any) -> Reply:
+        return await self.post("/api/v1/auth/login", {"email": email, "password": password, **fields})
+
+    async def new_session(self, **fields: Any) -> Session:
+        """Register a new user and log in."""
+        registered = await self.register()
+        assert registered.status == 201, registered.text
+        return await self.session(registered.body["email"], **fields)
+
+    async def session(self, email: str, **fields: Any) -> Session:
+        """Log in once more."""
+        reply = await self.login(email, **fields)
+        assert reply.status == 200, reply.text
+        body = reply.body
+        return Session(self, body["user"]["id"], email, body["accessToken"], body["refreshToken"])
+
+    async def refresh(self, refresh_token: str) -> Reply:
+        return await self.post("/api/v1/auth/refresh", {"refreshToken": refresh_token})
+
+
+async def together(*calls: Any) -> list[Any]:
+    """Run all at once and return their results in order."""
+    return list(await asyncio.gather(*calls))
+
+
+def assert_problem(reply: Reply, status: int, code: str) -> None:
+    """The reply is a problem of this kind, complete and in both dialects."""
+    assert (reply.status, reply.body.get("code")) == (status, code), reply.text
+    assert reply.headers["Content-Type"].startswith("application/problem+json")
+    assert reply.body["status"] == reply.body["statusCode"] == status
+    assert reply.body["message"] == reply.body["detail"]
+    assert datetime.fromisoformat(reply.body["timestamp"])
+    assert {"type", "title", "instance", "path"} <= set(reply.body)
