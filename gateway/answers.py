@@ -45,6 +45,7 @@ _HEADERS = {
 }
 
 _HTTP_CODES = {
+    403: "origin_not_allowed",  # what aiohttp_cors answers to a preflight
     404: "not_found",
     405: "method_not_allowed",
     413: "payload_too_large",
@@ -105,9 +106,9 @@ def _record(request: web.Request, response: web.StreamResponse, seconds: float, 
 def _as_problem(error: Exception, request_id: str) -> Problem:
     if isinstance(error, Problem):
         return error
-    if isinstance(error, web.HTTPException) and error.status in _HTTP_CODES:
+    if isinstance(error, web.HTTPClientError):
         allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        return Problem(_HTTP_CODES[error.status], f"{error.reason}.", headers=allowed)
+        return Problem(_HTTP_CODES.get(error.status, "invalid_request"), f"{error.reason}.", headers=allowed)
     # No message and no local variables: either may hold what a client sent.
     frames = traceback.extract_tb(error.__traceback__)
     where = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

@@ -59,12 +59,7 @@ async def _live(_: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    services = request.app[SERVICES]
-    for lane in services.database.lanes:
-        services.metrics.calls.labels(lane.name, "waiting").set(lane.waiting)
-        services.metrics.calls.labels(lane.name, "in_flight").set(lane.in_flight)
-        services.metrics.connections.labels(lane.name).set(lane.connections)
-    return web.Response(body=services.metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
+    return web.Response(body=request.app[SERVICES].metrics.render(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
 async def _jwks(request: web.Request) -> web.Response:

@@ -16,6 +16,7 @@ CODES: dict[str, tuple[int, str]] = {
     "invalid_credentials": (401, "The credentials are wrong"),
     "invalid_refresh_token": (401, "The refresh token is not valid"),
     "insufficient_credits": (402, "There are not enough credits"),
+    "origin_not_allowed": (403, "The origin is not allowed"),
     "not_found": (404, "There is nothing here"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "request_timeout": (408, "The request took too long to arrive"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import structlog
@@ -21,6 +22,7 @@ from gateway.routes import HEALTH
 from gateway.settings import Settings
 from gateway.tokens import TokenIssuer
 
+GAUGED_EVERY = 1.0  # seconds
 DATABASE_AWAITED_FOR = 5.0  # seconds before serving without it
 
 _log = structlog.get_logger()
@@ -53,7 +55,7 @@ def services(settings: Settings) -> Callable[[web.Application], AsyncIterator[No
         database = Database(settings.database_url, settings.database_connections, settings.password_connections)
         app[SERVICES] = Services(settings, database, tokens, keys, limiter, metrics)
         try:
-            async with database.running(), keys.followed():
+            async with database.running(), _background(keys.follow()), _background(_gauge(database, metrics)):
                 await _check_database(database)
                 yield
         finally:
@@ -77,16 +79,8 @@ class KeySource:
         """The keys as they are now."""
         return self._ring
 
-    @asynccontextmanager
-    async def followed(self) -> AsyncIterator[None]:
-        """Take up rotations while the context lasts."""
-        task = asyncio.create_task(self._follow())
-        try:
-            yield
-        finally:
-            task.cancel()
-
-    async def _follow(self) -> None:
+    async def follow(self) -> None:
+        """Take up rotations, for ever."""
         while not self._fixed:
             await asyncio.sleep(RELOADED_AFTER / 2)
             version = self._directory.version
@@ -98,6 +92,25 @@ class KeySource:
                 _log.error("signing_keys_unreadable", error=type(error).__name__)
             else:
                 _log.info("signing_keys_reloaded")
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _gauge(database: Database, metrics: Metrics) -> None:
+    """Write down how busy the lanes are, for whichever worker is asked."""
+    while True:
+        for lane in database.lanes:
+            metrics.calls.labels(lane.name, "waiting").set(lane.waiting)
+            metrics.calls.labels(lane.name, "in_flight").set(lane.in_flight)
+            metrics.connections.labels(lane.name).set(lane.connections)
+        await asyncio.sleep(GAUGED_EVERY)
 
 
 async def _check_database(database: Database) -> None:

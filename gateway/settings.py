@@ -35,6 +35,12 @@ def _duration(value: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
+def _database(value: str) -> str:
+    if not re.match(r"postgres(ql)?://", value):
+        raise ValueError("must be a URL such as postgresql://mana_gateway:..@host:5432/mana")
+    return value
+
+
 def _secret(value: str) -> str:
     if len(value) < 32 or len(set(value)) < 10:
         raise ValueError("is too weak: it needs at least 32 characters, drawn at random")
@@ -75,7 +81,7 @@ class Settings:
     port: int = _setting("PORT", _whole(0, 65535), "3001", "TCP port of the gateway; 0 takes a free one")
     host: str = _setting("HOST", _text, "127.0.0.1", "address to listen on; 0.0.0.0 for all")
     workers: int = _setting("WORKERS", _whole(1, 64), "1", "worker processes")
-    database_url: str = _setting("DATABASE_URL", _text, None, "PostgreSQL, as role mana_gateway", secret=True)
+    database_url: str = _setting("DATABASE_URL", _database, None, "PostgreSQL, as role mana_gateway", secret=True)
     database_connections: int = _setting(
         "DATABASE_CONNECTIONS", _whole(1, 200), "8", "connections of each worker for quick calls"
     )

@@ -16,7 +16,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_user  auth.users;
-    v_hash  text := '$2a$' || lpad(auth.password_cost()::text, 2, '0') || '$' || repeat('.', 53);
+    v_hash  text;
     v_right boolean;
     v_grant auth.session_grant;
 begin
@@ -26,6 +26,8 @@ begin
         select hash into v_hash from auth.passwords where user_id = v_user.id;
     end if;
 
+    -- Whoever has no hash is measured against one that no password has.
+    v_hash := coalesce(v_hash, '$2a$' || lpad(auth.password_cost()::text, 2, '0') || '$' || repeat('.', 53));
     v_right := extensions.crypt(p_password_digest, v_hash) = v_hash;
     if v_user.id is null then
         return null;
