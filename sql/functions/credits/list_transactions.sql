@@ -30,9 +30,8 @@ begin
     end if;
 
     return query
-        select r.*
+        select (credits.receipt(t)).*
           from credits.transactions as t
-         cross join lateral credits.receipt(t) as r
          where t.user_id = v_user_id
            and t.id < coalesce(p_before, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
            and (p_type is null or t.type = p_type)

@@ -52,12 +52,14 @@ begin
         insert into credits.ledger_entries (
             user_id, transaction_id, entry_no, debit_account, credit_account, amount
         )
-        select p.user_id, p.id, row_number() over (),
+        select p.user_id, p.id, part.entry_no,
                case when part.amount < 0 then part.account else p_counter_account end,
                case when part.amount < 0 then p_counter_account else part.account end,
                abs(part.amount)
           from posted as p
-         cross join (values ('free'::credits.account, p_free), ('paid', p_paid)) as part (account, amount)
+         cross join (
+             values (1::smallint, 'free'::credits.account, p_free), (2, 'paid', p_paid)
+         ) as part (entry_no, account, amount)
          where part.amount <> 0
     )
     select * into strict v_transaction from posted;

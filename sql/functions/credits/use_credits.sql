@@ -32,6 +32,7 @@ declare
     v_invalid text;
     v_locked  record;
     v_earlier credits.transactions;
+    v_posted  credits.transactions;
     v_free    bigint;
 begin
     v_invalid := case
@@ -76,11 +77,12 @@ begin
     end if;
 
     v_free := least(p_amount, (v_locked.balance).free_credits_remaining);
-    return credits.receipt(credits.post_movement(
+    v_posted := credits.post_movement(
         p_type => 'usage', p_counter_account => 'usage', p_free => -v_free, p_paid => v_free - p_amount,
         p_description => p_description, p_app_id => p_app_id, p_metadata => p_metadata,
         p_idempotency_key => p_idempotency_key
-    ));
+    );
+    return credits.receipt(v_posted);
 end
 $$;
 
