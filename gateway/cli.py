@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,11 +72,14 @@ def run() -> None:
     """
     environment = dict(os.environ)
     data_dir = Path(environment.setdefault("DATA_DIR", ".dev"))
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Others may pass through, not look: as root, the server runs under another account.
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
     if environment.get("DATABASE_URL"):
         _run_gateway(environment, _Database.given(environment, data_dir))
         return
     server = LocalPostgres(data_dir / "postgres")
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         _step("starting PostgreSQL")
         server.start(_step)

@@ -42,6 +42,9 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     ``announce`` gets the address once it answers. Raises OperatorError when it cannot start.
     """
     logs.configure(settings.log_level)
+    if settings.workers > 1:
+        # Sharing would also succeed with a stranger's workers: see that the port is free first.
+        _listen(settings, shared=False).close()
     listener = _listen(settings, shared=settings.workers > 1)
     port = listener.getsockname()[1]
     address = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{port}"  # noqa: S104
@@ -57,6 +60,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
 
 
 def _listen(settings: Settings, shared: bool) -> socket.socket:
+    """A bound socket; ``shared`` lets other workers of ours bind the port as well."""
     listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:

@@ -4,7 +4,10 @@ drop type api.response;
 
 drop extension pgcrypto;
 
-drop schema api, credits, auth, extensions;
+drop schema api;
+drop schema credits;
+drop schema auth;
+drop schema extensions;
 
 -- A role that another database of the cluster still uses has to stay.
 do $$

@@ -1,7 +1,10 @@
 -- Called by administrators (mana migrate, from CREDITS_SIGNUP_BONUS and CREDITS_DAILY_FREE).
 --
 -- Sets the amounts of the grants, for all users from now on; null leaves one as it is.
-create or replace function credits.configure(p_signup_bonus bigint default null, p_daily_free_credits bigint default null)
+create or replace function credits.configure(
+    p_signup_bonus       bigint default null,
+    p_daily_free_credits bigint default null
+)
 returns credits.settings
 language plpgsql
 volatile

@@ -17,4 +17,6 @@ grant select, insert on credits.balances to mana_ledger;
 grant update (
     balance, free_credits_remaining, total_earned, total_spent, version, last_daily_reset_at, updated_at
 ) on credits.balances to mana_ledger;
-grant select (user_id, balance, free_credits_remaining, total_earned, total_spent, version, created_at) on credits.balances to mana_auditor;
+grant select (
+    user_id, balance, free_credits_remaining, total_earned, total_spent, version, created_at
+) on credits.balances to mana_auditor;

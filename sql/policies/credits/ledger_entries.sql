@@ -15,4 +15,6 @@ create policy "the auditor reads every row" on credits.ledger_entries
 
 revoke all on credits.ledger_entries from public;
 grant select, insert on credits.ledger_entries to mana_ledger;
-grant select (user_id, transaction_id, entry_no, debit_account, credit_account, amount) on credits.ledger_entries to mana_auditor;
+grant select (
+    user_id, transaction_id, entry_no, debit_account, credit_account, amount
+) on credits.ledger_entries to mana_auditor;

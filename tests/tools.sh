@@ -1,0 +1,69 @@
+#!/bin/sh
+# What the tests need beside Python: a PostgreSQL server with pgTAP and plpgsql_check, pg_prove,
+# Redis and PgBouncer. Installs what is missing from Debian's packages where it may.
+set -eu
+cd "$(dirname "$0")/.."
+PATH="$PATH:/usr/sbin"
+
+binaries=$(.venv/bin/python - <<'PYTHON'
+import sys
+
+from gateway.local_postgres import find_binaries
+from gateway.problems import OperatorError
+
+try:
+    print(find_binaries(install=True, report=lambda line: print(line, file=sys.stderr)))
+except OperatorError as error:
+    sys.exit(f"{error}\n{error.hint or ''}")
+PYTHON
+)
+version=$("$binaries/postgres" --version | sed 's/.*(PostgreSQL) \([0-9]*\).*/\1/')
+extensions=$("$binaries/pg_config" --sharedir)/extension
+
+# One line for each that is missing: Debian's package, and what it is.
+missing() {
+    command -v psql >/dev/null || echo "postgresql-client-$version psql"
+    command -v pg_prove >/dev/null || echo "libtap-parser-sourcehandler-pgtap-perl pg_prove (CPAN: TAP::Parser::SourceHandler::pgTAP)"
+    command -v redis-server >/dev/null || echo "redis-server Redis"
+    command -v pgbouncer >/dev/null || echo "pgbouncer PgBouncer"
+    [ -e "$extensions/pgtap.control" ] || echo "postgresql-$version-pgtap pgTAP (https://pgtap.org)"
+    [ -e "$extensions/plpgsql_check.control" ] ||
+        echo "postgresql-$version-plpgsql-check plpgsql_check (https://github.com/okbob/plpgsql_check)"
+}
+
+[ -n "$(missing)" ] || exit 0
+packages=$(missing | cut -d ' ' -f 1)
+
+sudo=
+[ "$(id -u)" = 0 ] || sudo='sudo -n'
+if command -v apt-get >/dev/null && $sudo true 2>/dev/null; then
+    echo "installing" $packages >&2
+    # Debian starts the services it installs; the tests run their own. The policy lasts for the
+    # installation, one that was there before stays.
+    $sudo sh -eu -s -- $packages <<'ROOT'
+export DEBIAN_FRONTEND=noninteractive
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 130' INT TERM
+    printf '#!/bin/sh\nexit 101\n' > $policy
+    chmod 755 $policy
+fi
+{
+    apt-get update -qq
+    apt-get install -qq --yes --no-install-recommends "$@" </dev/null
+} >/dev/null
+if [ -d /run/systemd/system ]; then
+    for service in redis-server pgbouncer; do
+        case " $* " in *" $service "*) systemctl disable --quiet $service ;; esac
+    done
+fi
+ROOT
+fi
+
+if [ -n "$(missing)" ]; then
+    echo 'The tests need what this machine does not have:' >&2
+    missing | cut -d ' ' -f 2- | sed 's/^/    /' >&2
+    echo "On Debian and Ubuntu: sudo apt-get install" $packages >&2
+    exit 1
+fi
