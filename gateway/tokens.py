@@ -22,6 +22,7 @@ ALGORITHM = "RS256"
 TYPE = "at+jwt"
 LEEWAY = 5  # seconds that the clocks of two gateways may differ
 MAX_LENGTH = 8192
+REMEMBERED = 4096  # verified tokens
 _REQUIRED = ["sub", "sessionId", "role", "iss", "aud", "iat", "exp", "jti"]
 
 
@@ -41,6 +42,8 @@ class TokenIssuer:
         self._issuer = issuer
         self._audience = audience
         self.ttl = ttl
+        self._verified: dict[str, tuple[float, Caller]] = {}
+        self._verified_with: KeyRing | None = None
 
     def sign(self, claims: dict[str, object]) -> str:
         """A token with these claims and the registered ones."""
@@ -56,12 +59,29 @@ class TokenIssuer:
         return jwt.encode(claims | registered, key, algorithm=ALGORITHM, headers={"kid": kid, "typ": TYPE})
 
     def verify(self, token: str) -> Caller:
-        """Whom the token speaks for. Raises Problem invalid_token or token_expired."""
+        """Whom the token speaks for. Raises Problem invalid_token or token_expired.
+
+        A token that was verified is remembered until it expires or the keys change: the same
+        bytes, the same keys, the same outcome.
+        """
+        keys = self._keys()
+        if keys is not self._verified_with:
+            self._verified.clear()
+            self._verified_with = keys
+        expires, caller = self._verified.get(token, _UNKNOWN)
+        if time.time() >= expires:
+            expires, caller = self._verify(token, keys)
+            if len(self._verified) >= REMEMBERED:
+                del self._verified[next(iter(self._verified))]
+            self._verified[token] = expires, caller
+        return caller
+
+    def _verify(self, token: str, keys: KeyRing) -> tuple[float, Caller]:
         try:
             if len(token) > MAX_LENGTH:
                 raise jwt.InvalidTokenError("too long")
             header = jwt.get_unverified_header(token)
-            key = self._keys().public_key(str(header.get("kid", "")))
+            key = keys.public_key(str(header.get("kid", "")))
             # One algorithm and one type: a token of another make is none, whatever it claims
             # about itself (RFC 8725, sections 3.1 and 3.11).
             if key is None or header.get("alg") != ALGORITHM or header.get("typ") != TYPE:
@@ -75,11 +95,14 @@ class TokenIssuer:
                 leeway=LEEWAY,
                 options={"require": _REQUIRED},
             )
-            return Caller(str(uuid.UUID(claims["sub"])), _payload(token))
+            return claims["exp"], Caller(str(uuid.UUID(claims["sub"])), _payload(token))
         except jwt.ExpiredSignatureError as error:
             raise Problem("token_expired", "The access token has expired. Refresh it.") from error
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError) as error:
             raise Problem("invalid_token", "The access token is not valid.") from error
+
+
+_UNKNOWN = (0.0, Caller("", ""))
 
 
 def _payload(token: str) -> str:

@@ -24,6 +24,10 @@ declare
 begin
     perform auth.begin_request(p_user_id, p_claims, p_context);
 
+    if p_limit is null or p_limit not between 1 and 100 then
+        raise sqlstate 'PT400' using message = 'invalid_request', detail = 'limit: must be a whole number from 1 to 100.';
+    end if;
+
     -- One more than asked for tells whether there is a next page.
     select array_agg(t) into v_page
       from credits.list_transactions(

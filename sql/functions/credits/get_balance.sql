@@ -22,7 +22,7 @@ begin
     v_window := credits.grant_window(v_balance.created_at, greatest(auth.clock(), v_balance.updated_at));
     if v_window is distinct from credits.grant_window(v_balance.created_at, v_balance.last_daily_reset_at)
        or v_window is null then
-        select locked.balance into v_balance from credits.lock_balance() as locked;
+        select (locked.balance).* into v_balance from credits.lock_balance() as locked;
         v_window := credits.grant_window(v_balance.created_at, v_balance.last_daily_reset_at);
     end if;
 

@@ -25,7 +25,7 @@ begin
     end if;
     found_version := balance.version;
 
-    v_now := greatest(auth.clock(), balance.updated_at);
+    v_now := greatest(auth.clock(), balance.updated_at + interval '1 microsecond');
     v_window := credits.grant_window(balance.created_at, v_now);
     if v_window <= credits.grant_window(balance.created_at, balance.last_daily_reset_at) then
         return;
@@ -38,7 +38,7 @@ begin
     if v_amount > 0 then
         perform credits.post_movement(
             p_type => 'bonus', p_counter_account => 'daily_grants', p_free => v_amount, p_paid => 0,
-            p_description => 'Daily credits', p_grant_window => v_window
+            p_description => 'Daily credits', p_grant_window => v_window, p_at => v_now
         );
     end if;
     select * into strict balance from credits.balances where user_id = v_user_id;

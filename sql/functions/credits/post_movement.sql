@@ -4,8 +4,8 @@
 -- and p_counter_account: changes the balance, writes the transaction and its ledger entries, and
 -- returns the transaction. This is the only place where any of the three is written.
 --
--- A movement is later than the one before it, by a microsecond at least, also when the clock went
--- back: the order of ids is the order of the ledger.
+-- It happens at p_at, now when that is null, but later than the one before by a microsecond at least,
+-- also when the clock went back: the order of ids is the order of the ledger.
 create or replace function credits.post_movement(
     p_type            credits.transaction_type,
     p_counter_account credits.account,
@@ -15,7 +15,8 @@ create or replace function credits.post_movement(
     p_app_id          text default null,
     p_metadata        jsonb default null,
     p_idempotency_key text default null,
-    p_grant_window    int default null
+    p_grant_window    int default null,
+    p_at              timestamptz default null
 )
 returns credits.transactions
 language plpgsql
@@ -33,7 +34,7 @@ begin
                total_earned = b.total_earned + greatest(p_free + p_paid, 0),
                total_spent = b.total_spent - least(p_free + p_paid, 0),
                version = b.version + 1,
-               updated_at = greatest(auth.clock(), b.updated_at + interval '1 microsecond')
+               updated_at = greatest(coalesce(p_at, auth.clock()), b.updated_at + interval '1 microsecond')
          where b.user_id = auth.uid()
         returning b.*
     ), posted as (

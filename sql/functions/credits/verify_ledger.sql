@@ -40,6 +40,18 @@ as $$
           from credits.transactions as t
           left join credits.balances as b on b.user_id = t.user_id
         window newer as (partition by t.user_id order by t.id)
+    ), running as (
+        select t.user_id, t.id, t.free_after, t.total_spent_after,
+               sum(coalesce(free.amount, 0)) over upto as free_expected,
+               sum(-least(t.amount, 0)) over upto as spent_expected
+          from credits.transactions as t
+          left join (
+              select leg.user_id, leg.transaction_id, sum(leg.amount) as amount
+                from leg
+               where leg.account = 'free'
+               group by leg.user_id, leg.transaction_id
+          ) as free on free.user_id = t.user_id and free.transaction_id = t.id
+        window upto as (partition by t.user_id order by t.id)
     )
     select b.user_id, null::uuid, 'balance_differs_from_ledger',
            format('free %s, paid %s; entries say free %s, paid %s',
@@ -76,6 +88,17 @@ as $$
       from credits.transactions as t
       join booked as b on b.user_id = t.user_id and b.transaction_id = t.id
      where b.amount <> t.amount
+    union all
+    select e.user_id, e.transaction_id, 'entry_moves_nothing_of_the_user',
+           format('%s from %s to %s', e.amount, e.debit_account, e.credit_account)
+      from credits.ledger_entries as e
+     where e.amount <= 0 or (e.debit_account in ('free', 'paid')) = (e.credit_account in ('free', 'paid'))
+    union all
+    select t.user_id, t.id, 'running_totals_are_not_the_sums',
+           format('free %s, spent %s; up to here the entries say %s and the transactions %s',
+                  t.free_after, t.total_spent_after, t.free_expected, t.spent_expected)
+      from running as t
+     where (t.free_after, t.total_spent_after) is distinct from (t.free_expected, t.spent_expected)
     union all
     select e.user_id, e.transaction_id, 'entry_without_transaction',
            coalesce((

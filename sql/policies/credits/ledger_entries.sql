@@ -1,4 +1,4 @@
--- Append-only: nobody is granted UPDATE, DELETE or TRUNCATE.
+-- Append-only: nobody has UPDATE, DELETE or TRUNCATE, not even the owner.
 alter table credits.ledger_entries enable row level security;
 alter table credits.ledger_entries force row level security;
 
@@ -14,6 +14,7 @@ create policy "the auditor reads every row" on credits.ledger_entries
     using (true);
 
 revoke all on credits.ledger_entries from public;
+revoke update, delete, truncate on credits.ledger_entries from mana_owner;
 grant select, insert on credits.ledger_entries to mana_ledger;
 grant select (
     user_id, transaction_id, entry_no, debit_account, credit_account, amount

@@ -1,4 +1,5 @@
--- Append-only: nobody is granted UPDATE, DELETE or TRUNCATE. The auditor sees no free text.
+-- Append-only: nobody is granted UPDATE, DELETE or TRUNCATE, and the owner has only the UPDATE that
+-- foreign keys lock with; to it, forced row-level security shows no row. The auditor sees no free text.
 alter table credits.transactions enable row level security;
 alter table credits.transactions force row level security;
 
@@ -14,7 +15,9 @@ create policy "the auditor reads every row" on credits.transactions
     using (true);
 
 revoke all on credits.transactions from public;
+revoke delete, truncate on credits.transactions from mana_owner;
 grant select, insert on credits.transactions to mana_ledger;
 grant select (
-    user_id, id, type, amount, balance_before, balance_after, version, grant_window, app_id, idempotency_key, created_at
+    user_id, id, type, amount, balance_before, balance_after, free_after, total_spent_after,
+    version, grant_window, app_id, idempotency_key, created_at
 ) on credits.transactions to mana_auditor;

@@ -1,0 +1,47 @@
+-- api.logout
+begin;
+\ir ../setup.psql
+select plan(9);
+
+select make_users('ada', 'bob', 'cleo');
+set local role mana_gateway;
+
+-- By access token
+select is(
+    (select (status, body::text, headers)::text from api.logout(id_of('ada'), claims_of('ada'), null, null)),
+    (200, '{"message" : "Logged out successfully"}', null::json)::text, 'an access token logs out'
+);
+select refused_ok(
+    $$ select api.logout(id_of('ada'), claims_of('ada'), null, null) $$,
+    'PT401', 'session_ended', 'This session has ended. Log in again.', 'once: then it has ended'
+);
+select is(
+    (select status from api.refresh(id_of('ada'), null, token_of('ada'), '7 days')), 401, 'with its refresh token'
+);
+
+-- By refresh token
+select is(
+    (select (status, body::text, headers)::text from api.logout(id_of('bob'), null, null, token_of('bob'))),
+    (200, '{"message" : "Logged out successfully"}', null::json)::text, 'a refresh token logs out, without claims'
+);
+select refused_ok(
+    $$ select api.get_balance(id_of('bob'), claims_of('bob'), null) $$,
+    'PT401', 'session_ended', 'This session has ended. Log in again.', 'the access token is refused at once'
+);
+select is(
+    (select status from api.logout(id_of('bob'), null, null, token_of('bob'))), 200, 'logging out again is no error'
+);
+
+-- Another user
+select refused_ok(
+    $$ select api.logout(id_of('ada'), null, null, token_of('cleo')) $$,
+    'PT401', 'invalid_refresh_token', 'Invalid refresh token', 'another user''s refresh token is refused'
+);
+select refused_ok(
+    $$ select api.logout(id_of('cleo'), null, null, 'garbage') $$,
+    'PT401', 'invalid_refresh_token', 'Invalid refresh token', 'so is an unknown one'
+);
+select lives_ok($$ select api.get_balance(id_of('cleo'), claims_of('cleo'), null) $$, 'and ends nothing');
+
+select * from finish();
+rollback;

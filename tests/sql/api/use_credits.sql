@@ -1,0 +1,65 @@
+-- api.use_credits. What may be spent is in credits/use_credits.sql.
+begin;
+\ir ../setup.psql
+select plan(9);
+
+select make_users('ada', 'bob');
+
+create function tap.use(p_name text, p_amount bigint default 10, p_expected_version bigint default null)
+returns api.response
+language sql
+as $$
+    select api.use_credits(
+        id_of(p_name), claims_of(p_name), null, p_amount, 'chat', 'A question', 'k-1', '{"words": 2}',
+        p_expected_version
+    )
+$$;
+
+set local role mana_gateway;
+
+-- The owner
+select status, body, headers is null as no_headers, body -> 'transaction' ->> 'id' as id from use('ada') \gset
+select is(:status, 200, 'a spend answers 200');
+select is(
+    :'body'::jsonb,
+    jsonb_build_object(
+        'success', true,
+        'transaction', json_build_object(
+            'id', :'id', 'userId', id_of('ada'), 'type', 'usage', 'status', 'completed', 'amount', -10,
+            'balanceBefore', 150, 'balanceAfter', 140, 'appId', 'chat', 'description', 'A question',
+            'metadata', json_build_object('words', 2), 'idempotencyKey', 'k-1',
+            'createdAt', '2030-01-01T00:00:00.000Z', 'completedAt', '2030-01-01T00:00:00.000Z'
+        ),
+        'newBalance', json_build_object('balance', 0, 'freeCreditsRemaining', 140, 'totalSpent', 10, 'version', 2)
+    ),
+    'with the transaction and the new balance'
+);
+select is(:'no_headers'::boolean, true, 'and no header');
+
+select is(
+    (select (status, body::text, headers::text)::text from use('ada')),
+    (200, :'body', '{"Idempotency-Replayed" : "true"}')::text,
+    'a retry gets the same bytes, and the header that says so'
+);
+select refused_ok(
+    $$ select use('ada', 11) $$,
+    'PT422', 'idempotency_key_reused', 'This idempotency key was used for another request.',
+    'the key with another request is refused'
+);
+
+-- Another user
+select refused_ok(
+    $$ select use('bob', 151) $$, 'PT402', 'insufficient_credits', 'Not enough credits.', 'an overdraft is refused'
+);
+select refused_ok(
+    $$ select use('bob', 1, 7) $$, 'PT409', 'version_conflict',
+    'The balance has changed. Read it again and decide anew.', 'a version that is not the balance''s is refused'
+);
+select refused_ok(
+    $$ select use('bob', 0) $$, 'PT400', 'invalid_request', 'amount: must be a whole number from 1 to 1000000000.',
+    'an amount that is none is refused'
+);
+select ledger_is_sound();
+
+select * from finish();
+rollback;

@@ -1,0 +1,265 @@
+-- Who may do what, from the catalog, against what is written here. A table, a view, a function or
+-- a grant that is missing here fails the suite, and so does one that is only here.
+begin;
+\ir ../setup.psql
+select plan(9);
+
+create function tap.letters(p_role text, p_relation oid)
+returns text
+language sql
+as $$
+    select coalesce(string_agg(p.letter, '' order by p.position), '')
+      from (values
+          (1, 'r', 'select'), (2, 'a', 'insert'), (3, 'w', 'update'), (4, 'd', 'delete'), (5, 'D', 'truncate')
+      ) as p (position, letter, privilege)
+     where has_table_privilege(p_role, p_relation, p.privilege)
+$$;
+
+-- r SELECT, a INSERT, w UPDATE, d DELETE, D TRUNCATE on the whole table. What an owner has by
+-- being it is not all of it usable: row-level security is forced (catalog/rows.sql).
+select set_eq(
+    $$
+    select c.oid::regclass::text,
+           letters('mana_owner', c.oid) as owner, letters('mana_auth', c.oid) as auth,
+           letters('mana_ledger', c.oid) as ledger, letters('mana_auditor', c.oid) as auditor,
+           letters('mana_gateway', c.oid) as gateway, letters('mana_backend', c.oid) as backend,
+           letters('mana_reader', c.oid) as reader, letters('public', c.oid) as public
+      from pg_class as c
+     where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+       and c.relkind in ('r', 'p', 'v', 'm', 'f')
+    $$,
+    $$
+    values
+    --                            owner    auth   ledger  auditor  gateway  backend reader public
+    ('auth.accounts',            'rawdD', '',    '',     '',      '',      '',     '',    ''),
+    ('auth.passwords',           'rawdD', 'ra',  '',     '',      '',      '',     '',    ''),
+    ('auth.refresh_tokens',      'rawdD', 'rad', '',     '',      '',      '',     '',    ''),
+    ('auth.security_events',     'rawdD', 'ra',  '',     '',      '',      '',     '',    ''),
+    ('auth.sessions',            'rawdD', 'rad', '',     '',      '',      '',     '',    ''),
+    ('auth.two_factor_auth',     'rawdD', '',    '',     '',      '',      '',     '',    ''),
+    ('auth.users',               'rawdD', 'ra',  '',     '',      '',      '',     '',    ''),
+    ('auth.verification_tokens', 'rawdD', '',    '',     '',      '',      '',     '',    ''),
+    ('credits.balances',         'rawdD', '',    'ra',   '',      '',      '',     '',    ''),
+    ('credits.ledger_entries',   'ra',    '',    'ra',   '',      '',      '',     '',    ''),
+    ('credits.packages',         'rawdD', '',    'ra',   '',      '',      '',     '',    ''),
+    ('credits.purchases',        'rawdD', '',    'r',    '',      '',      '',     '',    ''),
+    ('credits.settings',         'rawdD', '',    'r',    '',      '',      '',     '',    ''),
+    ('credits.transactions',     'raw',   '',    'ra',   '',      '',      '',     '',    ''),
+    ('credits.account_totals',   '',      '',    '',     'rawdD', '',      '',     'r',   ''),
+    ('credits.ledger_journal',   '',      '',    '',     'rawdD', '',      '',     'r',   ''),
+    ('credits.usage_stats',      '',      '',    '',     'rawdD', '',      '',     'r',   '')
+    $$,
+    'each role holds exactly its privileges on each table and view'
+);
+
+select set_eq(
+    $$
+    select a.attrelid::regclass::text, coalesce(r.rolname::text, 'public') as role,
+           lower(g.privilege_type) as privilege,
+           string_agg(a.attname, ' ' order by a.attname) as columns
+      from pg_attribute as a
+      join pg_class as c on c.oid = a.attrelid
+     cross join lateral aclexplode(a.attacl) as g
+      left join pg_roles as r on r.oid = g.grantee
+     where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+     group by 1, 2, 3
+    $$,
+    $$
+    values
+    ('auth.refresh_tokens',    'mana_auth',    'update', 'used_at'),
+    ('auth.sessions',          'mana_auth',    'update', 'expires_at last_activity_at revoked_at'),
+    ('auth.users',             'mana_auth',    'update', 'disabled_at role updated_at'),
+    ('credits.balances',       'mana_ledger',  'update',
+     'balance free_credits_remaining last_daily_reset_at total_earned total_spent updated_at version'),
+    ('credits.settings',       'mana_ledger',  'update', 'daily_free_credits signup_bonus updated_at'),
+    ('credits.balances',       'mana_auditor', 'select',
+     'balance created_at free_credits_remaining total_earned total_spent user_id version'),
+    ('credits.ledger_entries', 'mana_auditor', 'select',
+     'amount credit_account debit_account entry_no transaction_id user_id'),
+    ('credits.transactions',   'mana_auditor', 'select',
+     'amount app_id balance_after balance_before created_at free_after grant_window id idempotency_key '
+     'total_spent_after type user_id version')
+    $$,
+    'each role holds exactly its privileges on single columns'
+);
+
+-- Who runs with whose rights, and who may call. The owner may always; these are the others.
+select set_eq(
+    $$
+    select p.oid::regprocedure::text,
+           p.proowner::regrole::text as owner,
+           case when p.prosecdef then 'definer' else 'invoker' end as rights,
+           case p.provolatile when 'v' then 'volatile' when 's' then 'stable' else 'immutable' end as volatility,
+           coalesce((
+               select string_agg(replace(r.role, 'mana_', ''), ' ' order by r.role)
+                 from unnest(array[
+                     'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
+                     'mana_gateway', 'mana_backend', 'mana_reader', 'public'
+                 ]) as r (role)
+                where has_function_privilege(r.role, p.oid, 'execute') and r.role <> p.proowner::regrole::text
+           ), '') as callers
+      from pg_proc as p
+     where p.pronamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+    $$,
+    $$
+    values
+    ('auth.act_as(uuid)',                             'mana_auth', 'definer', 'volatile',  'backend'),
+    ('auth.assume_user(uuid)',                        'mana_auth', 'invoker', 'volatile',  ''),
+    ('auth.begin_anonymous_request(text)',            'mana_auth', 'invoker', 'volatile',  'gateway'),
+    ('auth.begin_request(uuid,text,text)',            'mana_auth', 'definer', 'volatile',  'gateway'),
+    ('auth.clock()',                                  'mana_auth', 'invoker', 'volatile',  'ledger'),
+    ('auth.create_session(text,text,interval)',       'mana_auth', 'invoker', 'volatile',  ''),
+    ('auth.find_user(text)',                          'mana_auth', 'invoker', 'volatile',  ''),
+    ('auth.hash_token(text)',                         'mana_auth', 'invoker', 'immutable', ''),
+    ('auth.log_in(text,text,text,text,interval)',     'mana_auth', 'definer', 'volatile',  'gateway'),
+    ('auth.log_out()',                                'mana_auth', 'definer', 'volatile',  'gateway'),
+    ('auth.log_out_by_refresh_token(uuid,text)',      'mana_auth', 'definer', 'volatile',  'gateway'),
+    ('auth.next_refresh_token(uuid,text,bytea)',      'mana_auth', 'invoker', 'immutable', ''),
+    ('auth.password_cost()',                          'mana_auth', 'invoker', 'immutable', ''),
+    ('auth.record_event(text,uuid)',                  'mana_auth', 'invoker', 'volatile',  ''),
+    ('auth.refresh_session(uuid,text,interval)',      'mana_auth', 'definer', 'volatile',  'gateway'),
+    ('auth.refresh_token_text(uuid,bytea)',           'mana_auth', 'invoker', 'immutable', ''),
+    ('auth.register_user(text,text,text)',            'mana_auth', 'definer', 'volatile',  'gateway'),
+    ('auth.request_context(text)',                    'mana_auth', 'invoker', 'stable',    ''),
+    ('auth.revoke_session(uuid,text)',                'mana_auth', 'invoker', 'volatile',  ''),
+    ('auth.role()',                                   'mana_auth', 'invoker', 'stable',    'backend gateway ledger'),
+    ('auth.session_id()',                             'mana_auth', 'invoker', 'stable',    'backend gateway ledger'),
+    ('auth.set_disabled(text,boolean)',               'mana_auth', 'definer', 'volatile',  ''),
+    ('auth.set_role(text,auth.user_role)',            'mana_auth', 'definer', 'volatile',  ''),
+    ('auth.uid()',                                    'mana_auth', 'invoker', 'stable',    'backend gateway ledger'),
+    ('auth.uuid_v7(timestamp with time zone)',        'mana_auth', 'invoker', 'volatile',  'ledger'),
+
+    ('credits.configure(bigint,bigint)',              'mana_ledger', 'definer', 'volatile', ''),
+    ('credits.get_balance()',                         'mana_ledger', 'definer', 'volatile', 'backend gateway'),
+    ('credits.grant_window(timestamp with time zone,timestamp with time zone)',
+                                                      'mana_ledger', 'invoker', 'immutable', 'auditor'),
+    ('credits.list_packages()',                       'mana_ledger', 'definer', 'stable',   'backend gateway'),
+    ('credits.list_purchases()',                      'mana_ledger', 'definer', 'stable',   'backend gateway'),
+    ('credits.list_transactions(integer,integer,uuid,credits.transaction_type,text)',
+                                                      'mana_ledger', 'definer', 'stable',   'backend gateway'),
+    ('credits.lock_balance()',                        'mana_ledger', 'invoker', 'volatile', ''),
+    ('credits.open_account(timestamp with time zone)', 'mana_ledger', 'definer', 'volatile', 'auth'),
+    ('credits.post_movement(credits.transaction_type,credits.account,bigint,bigint,text,text,jsonb,text,integer,'
+     'timestamp with time zone)',
+                                                      'mana_ledger', 'invoker', 'volatile', ''),
+    ('credits.receipt(credits.transactions,boolean)', 'mana_ledger', 'invoker', 'immutable', ''),
+    ('credits.require_user()',                        'mana_ledger', 'invoker', 'stable',   ''),
+    ('credits.seed_packages()',                       'mana_ledger', 'definer', 'volatile', ''),
+    ('credits.use_credits(bigint,text,text,text,jsonb,bigint)',
+                                                      'mana_ledger', 'definer', 'volatile', 'backend gateway'),
+    ('credits.verify_ledger()',                       'mana_auditor', 'definer', 'stable',  'reader'),
+
+    ('api.get_balance(uuid,text,text)',               'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.health()',                                  'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.iso_time(timestamp with time zone)',        'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.list_packages(uuid,text,text)',             'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.list_purchases(uuid,text,text)',            'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.list_transactions(uuid,text,text,integer,integer,uuid,credits.transaction_type,text)',
+                                                      'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.login(text,text,text,text,text,interval)',  'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.logout(uuid,text,text,text)',               'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.refresh(uuid,text,text,interval)',          'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.register(text,text,text,text)',             'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.session_grant_response(auth.session_grant,text,text)',
+                                                      'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.transaction_json(credits.receipt)',         'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.use_credits(uuid,text,text,bigint,text,text,text,jsonb,bigint)',
+                                                      'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.validate(uuid,text,text)',                  'mana_owner', 'invoker', 'volatile', 'gateway')
+    $$,
+    'each function has its owner, its rights, its volatility and exactly its callers'
+);
+
+-- U USAGE, C CREATE. public and deploy are nobody's business.
+select set_eq(
+    $$
+    select s.schema, replace(r.role, 'mana_', '') as role,
+           concat(
+               case when has_schema_privilege(r.role, s.schema, 'usage') then 'U' end,
+               case when has_schema_privilege(r.role, s.schema, 'create') then 'C' end
+           ) as privileges
+      from unnest(array['auth', 'credits', 'api', 'extensions', 'public', 'deploy']) as s (schema)
+     cross join unnest(array[
+         'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
+         'mana_gateway', 'mana_backend', 'mana_reader', 'public'
+     ]) as r (role)
+     where has_schema_privilege(r.role, s.schema, 'usage') or has_schema_privilege(r.role, s.schema, 'create')
+    $$,
+    $$
+    values
+    ('auth',       'owner', 'UC'), ('auth', 'auth', 'U'), ('auth', 'ledger', 'U'),
+    ('auth',       'gateway', 'U'), ('auth', 'backend', 'U'),
+    ('credits',    'owner', 'UC'), ('credits', 'auth', 'U'), ('credits', 'ledger', 'U'), ('credits', 'auditor', 'U'),
+    ('credits',    'gateway', 'U'), ('credits', 'backend', 'U'), ('credits', 'reader', 'U'),
+    ('api',        'owner', 'UC'), ('api', 'gateway', 'U'),
+    ('extensions', 'owner', 'UC'), ('extensions', 'auth', 'U')
+    $$,
+    'each role may look into exactly its schemas, and create in none but its own'
+);
+
+select set_eq(
+    $$
+    select replace(r.role, 'mana_', '') as role, p.privilege
+      from unnest(array[
+          'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
+          'mana_gateway', 'mana_backend', 'mana_reader', 'public'
+      ]) as r (role)
+     cross join unnest(array['connect', 'create', 'temporary']) as p (privilege)
+     where has_database_privilege(r.role, current_database(), p.privilege)
+    $$,
+    $$ values ('gateway', 'connect'), ('backend', 'connect'), ('reader', 'connect') $$,
+    'clients may connect, and nobody may make schemas or temporary tables'
+);
+
+select is_empty(
+    $$
+    select c.oid::regclass, g.grantee::regrole, g.privilege_type
+      from pg_class as c
+     cross join lateral aclexplode(c.relacl) as g
+     where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+       and g.grantee not in (
+           select oid from pg_roles
+            where rolname in ('mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_reader')
+       )
+    $$,
+    'no other role was granted anything on a table or view'
+);
+
+select is_empty(
+    $$
+    select p.oid::regprocedure, g.grantee::regrole
+      from pg_proc as p
+     cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as g
+     where p.pronamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+       and g.grantee not in (
+           select oid from pg_roles
+            where rolname in (
+                'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_gateway', 'mana_backend', 'mana_reader'
+            )
+       )
+    $$,
+    'no other role was granted a function'
+);
+
+select is_empty(
+    $$
+    select g.grantee::regrole, g.privilege_type
+      from pg_class as c
+     cross join lateral aclexplode(c.relacl) as g
+     where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace) and g.is_grantable
+       and g.grantee <> c.relowner
+    $$,
+    'nobody may pass on what was granted'
+);
+
+select is_empty(
+    $$
+    select defaclrole::regrole, defaclobjtype, defaclacl
+      from pg_default_acl
+     where defaclnamespace in (0, 'auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+    $$,
+    'no default privileges open up what is made later'
+);
+
+select * from finish();
+rollback;
