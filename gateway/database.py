@@ -64,6 +64,7 @@ class _Connection:
     depth: int
     prepares: bool
     lost: asyncio.Future[None]
+    descriptor: int  # of the socket; libpq forgets it when the connection breaks
     in_flight: deque[_Call] = field(default_factory=deque)
     prepared: set[Route] = field(default_factory=set)
     flushing: bool = False
@@ -180,16 +181,15 @@ class Lane:
         if connection.lost.done():
             return
         loop = asyncio.get_running_loop()
-        descriptor = connection.owner.pgconn.socket
         try:
             unsent = connection.owner.pgconn.flush()
         except psycopg.Error:
             self._lose(connection)
             return
         if unsent:
-            loop.add_writer(descriptor, self._flush, connection)
+            loop.add_writer(connection.descriptor, self._flush, connection)
         else:
-            loop.remove_writer(descriptor)
+            loop.remove_writer(connection.descriptor)
             connection.flushing = False
 
     def _receive(self, connection: _Connection) -> None:
@@ -231,9 +231,8 @@ class Lane:
         connection.lost.set_result(None)
         self._connections.remove(connection)
         loop = asyncio.get_running_loop()
-        descriptor = connection.owner.pgconn.socket
-        loop.remove_reader(descriptor)
-        loop.remove_writer(descriptor)
+        loop.remove_reader(connection.descriptor)
+        loop.remove_writer(connection.descriptor)
         for call in connection.in_flight:
             if not call.future.done():
                 call.future.set_exception(unavailable())
@@ -269,9 +268,9 @@ class Lane:
         owner.pgconn.nonblocking = 1
         owner.pgconn.enter_pipeline_mode()
         loop = asyncio.get_running_loop()
-        connection = _Connection(owner, self._depth if direct else 1, direct, loop.create_future())
+        connection = _Connection(owner, self._depth if direct else 1, direct, loop.create_future(), owner.pgconn.socket)
         self._connections.append(connection)
-        loop.add_reader(owner.pgconn.socket, self._receive, connection)
+        loop.add_reader(connection.descriptor, self._receive, connection)
         self._send_waiting()
         try:
             while not connection.lost.done():
