@@ -196,10 +196,16 @@ class Lane:
         pgconn = connection.owner.pgconn
         try:
             pgconn.consume_input()
+            ended = False
             while connection.in_flight and not pgconn.is_busy():
                 result = pgconn.get_result()
+                if result is None and ended:
+                    # One None ends a statement's results; two in a row: there will be no more.
+                    self._lose(connection)
+                    break
+                ended = result is None
                 if result is None:
-                    continue  # the end of one statement's results
+                    continue
                 call = connection.in_flight[0]
                 if result.status == pq.ExecStatus.PIPELINE_SYNC:
                     connection.in_flight.popleft()
