@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test tools lint format types pgtap pytest psql dsn clean
+.PHONY: help run test tools lint format types pgtap pytest bench psql dsn clean
 
 BIN := .venv/bin
 
@@ -37,6 +37,9 @@ pgtap: .venv/test.stamp ## the tests in SQL, in a database of their own
 
 pytest: .venv/test.stamp ## the tests in Python
 	$(BIN)/pytest $(ARGS)
+
+bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
+	$(BIN)/python tests/bench/run.py $(ARGS)
 
 psql: .venv/run.stamp ## psql on the database of `make run`, as its administrator
 	@exec $(BIN)/mana psql $(ARGS)

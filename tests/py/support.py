@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import secrets
@@ -15,11 +16,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
@@ -28,8 +29,13 @@ from psycopg import sql
 
 from gateway import deploy
 from gateway.keys import KeyDirectory
-from gateway.local_postgres import LocalPostgres
+from gateway.local_postgres import NOT_DURABLE, LocalPostgres, find_binaries
+from gateway.problems import OperatorError
 
+if TYPE_CHECKING:
+    from testcontainers.community.postgres import PostgresContainer
+
+ROOT = Path(__file__).parents[2]
 PEPPER = "a pepper for tests, as long as it must be"
 PASSWORD = "correct horse battery"
 
@@ -71,15 +77,49 @@ class Database:
         """Let auth.clock() run this much ahead of the real time, from now on."""
         self.query("update test.clock set shift = %s", shift)
 
+    def give_credits(self, user_id: str, *, free: int = 0, paid: int = 0) -> None:
+        """Move credits to a user, as an adjustment of an administrator."""
+        with self.connect() as connection, connection.transaction():
+            claims = json.dumps({"sub": user_id})
+            connection.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
+            connection.execute("set local role mana_ledger")
+            connection.execute(
+                "select credits.post_movement('adjustment', 'adjustments', %s, %s, 'a gift')", (free, paid)
+            )
+
     def assert_ledger_is_sound(self) -> None:
         assert self.query("select * from credits.verify_ledger()") == []
+
+
+@contextlib.contextmanager
+def backend_login(database: Database) -> Iterator[str]:
+    """The URL of a trusted backend: a login role in mana_backend with a table ``shop.orders`` of its own."""
+    name, password = f"shop_{secrets.token_hex(4)}", secrets.token_urlsafe(16)
+    with database.connect() as connection:
+        connection.execute(f"create role {name} login password '{password}' in role mana_backend".encode())
+        connection.execute(f"create schema shop authorization {name}; set role {name}".encode())
+        connection.execute("create table shop.orders (user_id uuid not null, transaction_id uuid not null)")
+    parts = urlsplit(database.admin_url)
+    try:
+        yield urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.netloc.rpartition('@')[2]}"))
+    finally:
+        with database.connect() as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = %s", (name,)
+            )
+            connection.execute(f"drop owned by {name}; drop role {name}".encode())
+
+
+PgDump = Callable[[str, Sequence[str]], str]  # a database's URL and options -> the dump
 
 
 class Cluster:
     """A server and its template; databases are copied from it in a fraction of a second."""
 
-    def __init__(self, admin_url: str) -> None:
+    def __init__(self, admin_url: str, log: Path, pg_dump: PgDump) -> None:
         self.admin_url = admin_url
+        self.log = log
+        self._pg_dump = pg_dump
         self._password = secrets.token_urlsafe(16)
 
     def url(self, name: str, user: str | None = None) -> str:
@@ -87,6 +127,10 @@ class Cluster:
         host = parts.netloc.rpartition("@")[2]
         netloc = f"{user}:{self._password}@{host}" if user else parts.netloc
         return urlunsplit(parts._replace(netloc=netloc, path=f"/{name}"))
+
+    def dump(self, name: str, *arguments: str) -> str:
+        """What pg_dump, of the server's own version, says of a database."""
+        return self._pg_dump(self.url(name), arguments)
 
     def prepare(self) -> None:
         """Migrate the template."""
@@ -117,15 +161,87 @@ class Cluster:
 
 @contextlib.contextmanager
 def start_cluster() -> Iterator[Cluster]:
-    directory = public_directory()
-    server = LocalPostgres(directory, durable=False, settings={"max_connections": "300"})
-    try:
-        server.start(lambda _: None)
-        cluster = Cluster(server.url)
+    with start_server() as cluster:
         cluster.prepare()
         yield cluster
+
+
+@contextlib.contextmanager
+def start_server(settings: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+    """A server without a database of ours: from local binaries, from Docker where there are none."""
+    options = {"max_connections": "300", **(settings or {})}
+    try:
+        find_binaries()
+    except OperatorError as error:
+        if not _docker_answers():
+            raise OperatorError(str(error), hint=f"{error.hint}; or start Docker") from error
+        source = _server_in_docker(options)
+    else:
+        source = _local_server(options)
+    with source as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def _local_server(settings: Mapping[str, str]) -> Iterator[Cluster]:
+    server = LocalPostgres(public_directory(), durable=False, settings=settings)
+    try:
+        server.start(lambda _: None)
+        yield Cluster(server.url, server.directory / "server.log", _pg_dump)
     finally:
         server.remove()
+
+
+def _pg_dump(url: str, arguments: Sequence[str]) -> str:
+    program = find_binaries() / "pg_dump"
+    finished = subprocess.run([program, *arguments, url], check=False, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+@contextlib.contextmanager
+def _server_in_docker(settings: Mapping[str, str]) -> Iterator[Cluster]:
+    # Late, because hardly any machine needs it.
+    from testcontainers.community.postgres import PostgresContainer
+    from testcontainers.core.image import DockerImage
+
+    # The image is kept: the next run builds it from its layers in no time.
+    base = os.environ.get("POSTGRES_IMAGE")
+    image = DockerImage(path=ROOT / "postgres", clean_up=False, buildargs={"BASE": base} if base else None)
+    image.build()
+    server = PostgresContainer(str(image), username="postgres", password=secrets.token_urlsafe(16), driver=None)
+    options = {**NOT_DURABLE, **settings}
+    server.with_command(["postgres", *(f"--{name}={value}" for name, value in options.items())])
+
+    def pg_dump(url: str, arguments: Sequence[str]) -> str:
+        inside = urlunsplit(urlsplit(url)._replace(netloc="postgres@"))
+        exit_code, output = server.exec(["pg_dump", *arguments, inside])
+        assert exit_code == 0, output.decode()
+        return output.decode()
+
+    directory = public_directory()
+    try:
+        with server:
+            log = directory / "server.log"
+            threading.Thread(target=_follow, args=(server, log), daemon=True).start()
+            yield Cluster(server.get_connection_url(), log, pg_dump)
+    finally:
+        shutil.rmtree(directory)
+
+
+def _follow(container: PostgresContainer, log: Path) -> None:
+    with log.open("wb", buffering=0) as file:
+        for chunk in container.get_wrapped_container().logs(stream=True, follow=True):
+            file.write(chunk)
+
+
+def _docker_answers() -> bool:
+    import docker
+
+    try:
+        return bool(docker.from_env().ping())
+    except docker.errors.DockerException:
+        return False
 
 
 def public_directory() -> Path:
@@ -198,7 +314,7 @@ class Redis(_Server):
 
 
 class PgBouncer(_Server):
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, connections: int = 2) -> None:
         super().__init__()
         self._cluster = cluster
         upstream = urlsplit(cluster.url("x", "mana_gateway"))
@@ -214,7 +330,7 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {users}
 pool_mode = transaction
-default_pool_size = 2
+default_pool_size = {connections}
 max_client_conn = 500
 """
         )
@@ -234,6 +350,7 @@ class Gateway:
     """`mana serve` as a process. Everything it wrote is in ``output``."""
 
     def __init__(self, database_url: str, environment: Mapping[str, str] | None = None) -> None:
+        self.database_url = database_url
         self.data_dir = Path(tempfile.mkdtemp(prefix="mana-test-"))
         KeyDirectory(self.data_dir / "keys").generate()
         self.url = ""
@@ -399,6 +516,32 @@ class Service:
 
     async def refresh(self, refresh_token: str) -> Reply:
         return await self.post("/api/v1/auth/refresh", {"refreshToken": refresh_token})
+
+
+def mana(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command of `mana` to its end, in this environment and in nothing of ours."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], **(environment or {})},
+    )
+
+
+def exchange(url: str, sent: bytes) -> Reply:
+    """The answer to these very bytes, also to such as no client would send."""
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), 30) as connection:
+        with contextlib.suppress(ConnectionError):  # who refuses a long body need not read it
+            connection.sendall(sent)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        text = response.read().decode(errors="replace")
+        decoded = json.loads(text) if "json" in response.headers.get("Content-Type", "") and text else None
+        return Reply(response.status, response.headers, decoded, text)  # type: ignore[arg-type]
 
 
 async def together(*calls: Any) -> list[Any]:

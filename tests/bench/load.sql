@@ -1,0 +1,63 @@
+-- What tests/bench/run.py measures on: users with credits, some of them logged in and with a past.
+create schema bench;
+
+create table bench.callers (
+    n             int primary key,
+    user_id       uuid not null,
+    email         text not null,
+    digest        text not null,
+    claims        text not null,
+    before        uuid  -- a transaction with the rest of the past below it
+);
+
+grant usage on schema bench to mana_gateway;
+grant select on bench.callers to mana_gateway;
+
+create procedure bench.set_password_cost(p_cost int)
+language plpgsql
+as $$
+begin
+    execute format(
+        'create or replace function auth.password_cost() returns int language sql immutable as %L',
+        format('select %s', p_cost)
+    );
+end
+$$;
+
+create procedure bench.load(p_users int, p_callers int, p_digest text, p_past int, p_depth int)
+language plpgsql
+as $$
+declare
+    v_answer json;
+begin
+    call bench.set_password_cost(4);
+    for i in 0 .. p_users - 1 loop
+        perform auth.register_user(p_email => format('user%s@example.com', i), p_password_digest => p_digest);
+    end loop;
+
+    for i in 0 .. p_callers - 1 loop
+        select body into v_answer
+          from api.login('{}', format('user%s@example.com', i), p_digest, null, null, '7 days');
+        insert into bench.callers (n, user_id, email, digest, claims)
+        values (
+            i, (v_answer -> 'user' ->> 'id')::uuid, v_answer -> 'user' ->> 'email', p_digest, v_answer ->> 'claims'
+        );
+        perform credits.post_movement('purchase', 'sales', 0, 1000000000, 'For the benchmark');
+        for j in 1 .. case when i = 0 then p_depth else p_past end loop
+            perform credits.post_movement('usage', 'usage', 0, -1, 'The past', 'bench');
+        end loop;
+    end loop;
+
+    update bench.callers as c
+       set before = (
+           select t.id from credits.transactions as t where t.user_id = c.user_id order by t.id offset 51 limit 1
+       );
+
+    -- Logins are measured at their real cost; one hash serves all, they have one password.
+    call bench.set_password_cost(12);
+    update auth.passwords
+       set hash = costly.hash
+      from (select extensions.crypt(p_digest, extensions.gen_salt('bf', 12)) as hash) as costly
+     where user_id in (select user_id from bench.callers);
+end
+$$;
