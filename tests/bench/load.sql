@@ -61,3 +61,19 @@ begin
      where user_id in (select user_id from bench.callers);
 end
 $$;
+
+-- A refresh token of a new session for each caller: a run uses up the chains that it was given.
+create function bench.new_refresh_tokens()
+returns setof text
+language plpgsql
+volatile
+as $$
+declare
+    v_user_id uuid;
+begin
+    for v_user_id in select user_id from bench.callers loop
+        perform auth.assume_user(v_user_id);
+        return next (auth.create_session(null, null, '7 days')).refresh_token;
+    end loop;
+end
+$$;

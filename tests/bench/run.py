@@ -186,16 +186,7 @@ def _http(url: str, gateway: Gateway, kind: str, seconds: int, result: Measured)
 def _tokens(url: str, gateway: Gateway, kind: str) -> list[str]:
     with psycopg.connect(url, autocommit=True) as connection:
         if kind == "refresh":
-            # The last run used up its chains: new sessions begin new ones.
-            return [
-                row[0]
-                for row in connection.execute(
-                    """select grants.refresh_token
-                         from bench.callers as c
-                        cross join lateral auth.assume_user(c.user_id) as assumed
-                        cross join lateral auth.create_session(null, null, '7 days') as grants"""
-                )
-            ]
+            return [row[0] for row in connection.execute("select * from bench.new_refresh_tokens()")]
         ring = KeyDirectory(gateway.data_dir / "keys").load()
         issuer = TokenIssuer(lambda: ring, "manacore", "manacore", 86400)
         asking = 1 if kind == "deep_page" else LOGGED_IN

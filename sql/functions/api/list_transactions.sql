@@ -18,9 +18,9 @@ language plpgsql
 volatile
 as $$
 declare
-    v_page  credits.receipt[];
-    v_next  uuid;
     v_body  json;
+    v_count int;
+    v_last  uuid;
 begin
     perform auth.begin_request(p_user_id, p_claims, p_context);
 
@@ -29,16 +29,19 @@ begin
     end if;
 
     -- One more than asked for tells whether there is a next page.
-    select array_agg(t) into v_page
-      from credits.list_transactions(
-          p_limit => p_limit + 1, p_offset => p_offset, p_before => p_before, p_type => p_type, p_app_id => p_app_id
-      ) as t;
-    if cardinality(v_page) > p_limit then
-        v_next := v_page[p_limit].id;
-    end if;
-
-    select coalesce(json_agg(api.transaction_json(t)), '[]') into v_body from unnest(v_page[:p_limit]) as t;
-    return (200, v_body, case when v_next is not null then json_build_object('X-Next-Before', v_next) end);
+    select json_agg(api.transaction_json(page.transaction)) filter (where page.n <= p_limit),
+           count(*),
+           (array_agg((page.transaction).id) filter (where page.n = p_limit))[1]
+      into v_body, v_count, v_last
+      from (
+          select t as transaction, row_number() over () as n
+            from credits.list_transactions(
+                p_limit => p_limit + 1, p_offset => p_offset, p_before => p_before, p_type => p_type, p_app_id => p_app_id
+            ) as t
+      ) as page;
+    return (
+        200, coalesce(v_body, '[]'), case when v_count > p_limit then json_build_object('X-Next-Before', v_last) end
+    );
 end
 $$;
 

@@ -1,4 +1,4 @@
--- Called by the functions that show transactions.
+-- Called by credits.use_credits.
 --
 -- A transaction as its callers get it.
 create or replace function credits.receipt(p_transaction credits.transactions, p_replayed boolean default false)
