@@ -33,6 +33,9 @@ CONNECT_TIMEOUT = 3  # seconds
 # operator intervention (a timeout is one), lock not available.
 _NOT_NOW = ("08", "40", "53", "57", "55P03")
 
+# Severities after which the server ends the connection.
+_LAST_WORDS = (b"FATAL", b"PANIC")
+
 _log = structlog.get_logger()
 
 
@@ -206,6 +209,11 @@ class Lane:
                 ended = result is None
                 if result is None:
                     continue
+                if result.error_field(pq.DiagnosticField.SEVERITY_NONLOCALIZED) in _LAST_WORDS:
+                    # The server hangs up now. Do not wait to see it: once the connection was
+                    # reset, uvloop watches it no longer.
+                    self._lose(connection)
+                    break
                 call = connection.in_flight[0]
                 if result.status == pq.ExecStatus.PIPELINE_SYNC:
                     connection.in_flight.popleft()

@@ -2,7 +2,8 @@
 --
 -- The transactions of the user of this transaction, newest first: p_limit of them (1 to 101) after
 -- the first p_offset, of one type or app when asked. p_before is the id of the last one seen; its
--- cost does not grow with depth, as that of p_offset does.
+-- cost does not grow with depth, as that of p_offset does. A filter that matches little reads the
+-- user's history until the page is full; an index for each would cost every spend.
 --
 -- Raises  PT401 authentication_required
 --         PT400 invalid_request        the detail names the field
