@@ -24,11 +24,10 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "py"))
 
-from support import PASSWORD, PEPPER, Gateway, public_directory
-
 from gateway import deploy, local_postgres, passwords
 from gateway.keys import KeyDirectory
 from gateway.tokens import TokenIssuer
+from support import PASSWORD, PEPPER, Gateway, public_directory
 
 HERE = Path(__file__).parent
 KINDS = ("balance", "use", "page", "deep_page", "validate", "refresh", "login")
