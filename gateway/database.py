@@ -1,13 +1,16 @@
-"""The one thing that talks to PostgreSQL: a call of one SQL function, in its own transaction.
+"""The one thing that talks to PostgreSQL: a call of one SQL function.
 
-Connections are libpq's, in pipeline mode: several calls are on their way at once, and a sync after
-each makes it a transaction of its own that fails alone. Calls that hash a password have a lane of
-their own, so that a flood of logins waits for itself and nobody else.
+A connection carries one statement at a time. Calls that arrive while all are busy wait, and those of
+one route then go out together, as one statement and one transaction: one round trip and one commit
+for all of them. Should that transaction fail, nothing of it has happened, and each of its calls is
+made again alone; so a call ends as if it had always been alone. Calls that hash a password have a
+lane of their own, so that a flood of logins waits for itself and nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -24,8 +27,10 @@ from gateway.problems import FieldError, Problem, invalid_request, unavailable
 from gateway.routes import Route
 
 QUEUED_FOR = 1.0  # seconds that a call may wait to be sent
-STALLED_AFTER = 0.05  # seconds without an answer after which a connection gets no further calls
-LOST_AFTER = 8.0  # seconds without an answer after which it is given up; above statement_timeout
+BATCH = 32  # calls that may share a transaction
+BUSY = 2  # statements of quick calls that a worker has at work at a time
+STALLED_AFTER = 0.05  # seconds after which a statement waits for something and is not counted as busy
+LOST_AFTER = 8.0  # seconds without an answer after which a connection is given up; above statement_timeout
 RETRY = (0.05, 1.0)  # seconds between attempts to connect: the first, and the most
 CONNECT_TIMEOUT = 3  # seconds
 
@@ -35,6 +40,9 @@ _NOT_NOW = ("08", "40", "53", "57", "55P03")
 
 # Severities after which the server ends the connection.
 _LAST_WORDS = (b"FATAL", b"PANIC")
+
+_TEXT, _BINARY = 0, 1
+_TEXT_OID = 25
 
 _log = structlog.get_logger()
 
@@ -53,46 +61,42 @@ class _Call:
     route: Route
     arguments: Sequence[bytes | None]
     future: asyncio.Future[Reply]
-    sent_at: float = 0.0
-    prepares: bool = False
-    result: pq.abc.PGresult | None = None
+    alone: bool = False  # it was in a batch that failed
     timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    """A connection in pipeline mode and the calls that are on their way over it, oldest first."""
+    """A connection, and the calls of the statement that is on its way over it."""
 
     owner: psycopg.AsyncConnection[Any]
-    depth: int
     prepares: bool
     lost: asyncio.Future[None]
     descriptor: int  # of the socket; libpq forgets it when the connection breaks
-    in_flight: deque[_Call] = field(default_factory=deque)
-    prepared: set[Route] = field(default_factory=set)
-    flushing: bool = False
-
-    def room(self, now: float) -> bool:
-        calls = self.in_flight
-        return len(calls) < self.depth and (not calls or now - calls[0].sent_at < STALLED_AFTER)
+    calls: list[_Call] = field(default_factory=list)
+    sent_at: float = 0.0
+    preparing: bytes = b""  # the statement that is being prepared first
+    prepared: set[bytes] = field(default_factory=set)
+    result: pq.abc.PGresult | None = None
 
 
 class Lane:
     """A queue of calls and the connections that serve it.
 
-    ``size`` connections carry up to ``depth`` calls each; at most ``queue`` more wait, for at most
-    QUEUED_FOR seconds. A pooler that hands each transaction to another server process has none
-    of our prepared statements and gets one call at a time.
+    Of ``size`` connections, ``busy`` work at a time: that many the server's cores can serve, and
+    calls that have to wait anyhow had better share a transaction. Others are for when a statement
+    waits for a lock. At most ``queue`` calls wait, for at most QUEUED_FOR seconds.
     """
 
-    def __init__(self, name: str, url: str, size: int, depth: int, queue: int) -> None:
+    def __init__(self, name: str, url: str, size: int, busy: int, queue: int) -> None:
         self.name = name
         self._url = url
         self._size = size
-        self._depth = depth
+        self._busy = busy
         self._queue = queue
         self._waiting: deque[_Call] = deque()
         self._connections: list[_Connection] = []
+        self._wake: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -102,7 +106,7 @@ class Lane:
     @property
     def in_flight(self) -> int:
         """Calls that were sent and have no answer yet."""
-        return sum(len(connection.in_flight) for connection in self._connections)
+        return sum(len(connection.calls) for connection in self._connections)
 
     @property
     def connections(self) -> int:
@@ -126,22 +130,16 @@ class Lane:
         A Problem ``service_unavailable`` does not say whether the call was carried out: it may
         have been, when the connection broke before the answer came.
         """
+        if len(self._waiting) >= self._queue:
+            raise unavailable()
         loop = asyncio.get_running_loop()
         call = _Call(route, arguments, loop.create_future())
-        connection = self._choose()
-        if connection:
-            self._send(connection, call)
-        elif len(self._waiting) >= self._queue:
-            raise unavailable()
-        else:
-            call.timer = loop.call_later(QUEUED_FOR, self._give_up, call)
-            self._waiting.append(call)
+        call.timer = loop.call_later(QUEUED_FOR, self._give_up, call)
+        self._waiting.append(call)
+        if not self._wake:
+            # After the calls that arrive in the same turn of the loop.
+            self._wake = loop.call_later(0, self._send_waiting)
         return await call.future
-
-    def _choose(self) -> _Connection | None:
-        now = time.monotonic()
-        ready = [connection for connection in self._connections if connection.room(now)]
-        return min(ready, key=lambda connection: len(connection.in_flight), default=None)
 
     def _give_up(self, call: _Call) -> None:
         self._waiting.remove(call)
@@ -149,36 +147,73 @@ class Lane:
             call.future.set_exception(unavailable())
 
     def _send_waiting(self) -> None:
+        if self._wake:
+            self._wake.cancel()
+            self._wake = None
         while self._waiting and (connection := self._choose()):
-            call = self._waiting.popleft()
+            self._send(connection, self._take())
+        if self._waiting:
+            # A statement may stall, and another connection take its place.
+            self._wake = asyncio.get_running_loop().call_later(STALLED_AFTER, self._send_waiting)
+
+    def _choose(self) -> _Connection | None:
+        """An idle connection, unless as many as should be are at work."""
+        since = time.monotonic() - STALLED_AFTER
+        idle = None
+        busy = 0
+        for connection in self._connections:
+            if not connection.calls:
+                idle = connection
+            elif connection.sent_at > since:
+                busy += 1
+        return idle if busy < self._busy else None
+
+    def _take(self) -> list[_Call]:
+        """The call that waits longest, and those that may go with it."""
+        first = self._waiting.popleft()
+        calls = [first]
+        if first.route.batch and not first.alone and self._waiting:
+            others: deque[_Call] = deque()
+            for call in self._waiting:
+                fits = call.route is first.route and not call.alone and len(calls) < BATCH
+                (calls if fits else others).append(call)
+            self._waiting = others
+            # All batches lock users in one order, so that none waits for one that waits for it.
+            calls.sort(key=lambda call: call.arguments[0] or b"")
+        for call in calls:
             if call.timer:
                 call.timer.cancel()
-            if not call.future.done():
-                self._send(connection, call)
+        return calls
 
-    def _send(self, connection: _Connection, call: _Call) -> None:
+    def _send(self, connection: _Connection, calls: list[_Call]) -> None:
+        route = calls[0].route
+        if len(calls) == 1:
+            name, statement = route.function, route.sql
+            arguments, form = calls[0].arguments, _TEXT
+        else:
+            name, statement = f"{route.function}_batch", route.batch_sql
+            arguments, form = (
+                [_text_array(values) for values in zip(*(c.arguments for c in calls), strict=True)],
+                _BINARY,
+            )
         pgconn = connection.owner.pgconn
-        name = call.route.function.encode()
+        connection.calls = calls
+        connection.sent_at = time.monotonic()
+        formats = [form] * len(arguments)
         try:
-            if not connection.prepares:
-                pgconn.send_query_params(call.route.sql.encode(), call.arguments)
+            if connection.prepares:
+                if name.encode() not in connection.prepared:
+                    pgconn.send_prepare(name.encode(), statement.encode())
+                    connection.prepared.add(name.encode())
+                    connection.preparing = name.encode()
+                pgconn.send_query_prepared(name.encode(), arguments, formats)
             else:
-                if call.route not in connection.prepared:
-                    pgconn.send_prepare(name, call.route.sql.encode())
-                    connection.prepared.add(call.route)
-                    call.prepares = True
-                pgconn.send_query_prepared(name, call.arguments)
+                pgconn.send_query_params(statement.encode(), arguments, None, formats)
             pgconn.pipeline_sync()
         except psycopg.Error:
             self._lose(connection)
-            call.future.set_exception(unavailable())
             return
-        call.sent_at = time.monotonic()
-        connection.in_flight.append(call)
-        if not connection.flushing:
-            # Calls of one turn of the loop go out together.
-            connection.flushing = True
-            asyncio.get_running_loop().call_soon(self._flush, connection)
+        self._flush(connection)
 
     def _flush(self, connection: _Connection) -> None:
         if connection.lost.done():
@@ -193,14 +228,13 @@ class Lane:
             loop.add_writer(connection.descriptor, self._flush, connection)
         else:
             loop.remove_writer(connection.descriptor)
-            connection.flushing = False
 
     def _receive(self, connection: _Connection) -> None:
         pgconn = connection.owner.pgconn
         try:
             pgconn.consume_input()
             ended = False
-            while connection.in_flight and not pgconn.is_busy():
+            while connection.calls and not pgconn.is_busy():
                 result = pgconn.get_result()
                 if result is None and ended:
                     # One None ends a statement's results; two in a row: there will be no more.
@@ -214,29 +248,33 @@ class Lane:
                     # reset, uvloop watches it no longer.
                     self._lose(connection)
                     break
-                call = connection.in_flight[0]
                 if result.status == pq.ExecStatus.PIPELINE_SYNC:
-                    connection.in_flight.popleft()
-                    self._finish(connection, call)
-                elif call.prepares:
-                    call.prepares = False
+                    self._finish(connection)
+                elif connection.preparing:
                     if result.status != pq.ExecStatus.COMMAND_OK:
-                        connection.prepared.discard(call.route)
-                        call.result = result
-                elif call.result is None:  # the first error is the one that counts
-                    call.result = result
+                        connection.prepared.discard(connection.preparing)
+                        connection.result = result
+                    connection.preparing = b""
+                elif connection.result is None:  # the first error is the one that counts
+                    connection.result = result
         except psycopg.Error:
             self._lose(connection)
         self._send_waiting()
 
-    def _finish(self, connection: _Connection, call: _Call) -> None:
-        result = call.result
+    def _finish(self, connection: _Connection) -> None:
+        calls, result = connection.calls, connection.result
+        connection.calls, connection.result = [], None
         if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
-            if not call.future.done():
-                call.future.set_result(_reply(result))
-            return
-        if not call.future.done():
-            call.future.set_exception(_problem(call.route, result))
+            for row, call in enumerate(calls):
+                if not call.future.done():
+                    call.future.set_result(_reply(result, row))
+        elif len(calls) > 1:
+            for call in reversed(calls):
+                call.alone = True
+                call.timer = asyncio.get_running_loop().call_later(QUEUED_FOR, self._give_up, call)
+                self._waiting.appendleft(call)
+        elif not calls[0].future.done():
+            calls[0].future.set_exception(_problem(calls[0].route, result))
 
     def _lose(self, connection: _Connection) -> None:
         """Give a connection up: whoever waits for an answer on it will not get one."""
@@ -247,10 +285,10 @@ class Lane:
         loop = asyncio.get_running_loop()
         loop.remove_reader(connection.descriptor)
         loop.remove_writer(connection.descriptor)
-        for call in connection.in_flight:
+        for call in connection.calls:
             if not call.future.done():
                 call.future.set_exception(unavailable())
-        connection.in_flight.clear()
+        connection.calls = []
 
     async def _keep_connected(self) -> None:
         delay, most = RETRY
@@ -282,15 +320,14 @@ class Lane:
         owner.pgconn.nonblocking = 1
         owner.pgconn.enter_pipeline_mode()
         loop = asyncio.get_running_loop()
-        connection = _Connection(owner, self._depth if direct else 1, direct, loop.create_future(), owner.pgconn.socket)
+        connection = _Connection(owner, direct, loop.create_future(), owner.pgconn.socket)
         self._connections.append(connection)
         loop.add_reader(connection.descriptor, self._receive, connection)
         self._send_waiting()
         try:
             while not connection.lost.done():
                 await asyncio.wait([connection.lost], timeout=1)
-                calls = connection.in_flight
-                if calls and time.monotonic() - calls[0].sent_at > LOST_AFTER:
+                if connection.calls and time.monotonic() - connection.sent_at > LOST_AFTER:
                     _log.warning("database_silent", lane=self.name)
                     self._lose(connection)
         finally:
@@ -301,8 +338,8 @@ class Database:
     """The lanes of one worker: quick calls, and calls that hash a password."""
 
     def __init__(self, url: str, connections: int, password_connections: int) -> None:
-        self.quick = Lane("quick", url, connections, depth=8, queue=1000)
-        self.password = Lane("password", url, password_connections, depth=1, queue=100)
+        self.quick = Lane("quick", url, connections, busy=BUSY, queue=1000)
+        self.password = Lane("password", url, password_connections, busy=password_connections, queue=100)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
@@ -327,8 +364,16 @@ async def _is_direct(owner: psycopg.AsyncConnection[Any]) -> bool:
     return row is not None and row[0] == owner.info.backend_pid
 
 
-def _reply(result: pq.abc.PGresult) -> Reply:
-    status, body, headers = (result.get_value(0, column) for column in range(3))
+def _text_array(values: Sequence[bytes | None]) -> bytes:
+    """PostgreSQL's binary form of a text[]: no element needs to be quoted."""
+    parts = [struct.pack("!iiiii", 1, 1, _TEXT_OID, len(values), 1)]
+    for value in values:
+        parts.append(struct.pack("!i", -1) if value is None else struct.pack("!i", len(value)) + value)
+    return b"".join(parts)
+
+
+def _reply(result: pq.abc.PGresult, row: int) -> Reply:
+    status, body, headers = (result.get_value(row, column) for column in range(3))
     return Reply(int(status or 0), body or b"", msgspec.json.decode(headers) if headers else {})
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
+
+import pytest
 
 from gateway.database import LOST_AFTER
+from gateway.routes import ROUTES, Route
 from support import Database, Service, Session, together
 
 END_ALL = """
@@ -60,3 +64,50 @@ async def test_a_call_that_waits_for_a_lock_does_not_hold_up_others(service: Ser
         assert not any(spend.done() for spend in spends)
     assert {(await spend).status for spend in spends} == {200}
     database.assert_ledger_is_sound()
+
+
+async def test_calls_that_share_a_transaction_end_as_if_alone(service: Service, database: Database) -> None:
+    """Every outcome of a spend, again and again in one crowd of users: refusals must not touch neighbours."""
+    spenders = [await service.new_session() for _ in range(12)]
+    poor, logged_out, disabled = spenders[:3]
+    assert (await poor.use(150)).status == 200
+    await logged_out.post("/api/v1/auth/logout")
+    database.query("select auth.set_disabled(%s, true)", disabled.email)
+
+    for number in range(6):
+        calls = [
+            (402, poor.use(1)),
+            (401, logged_out.use(1)),
+            (401, disabled.use(1)),
+            (409, spenders[3].use(1, expectedVersion=0)),
+            *((200, session.use(2, idempotencyKey=f"{number}")) for session in spenders[4:]),
+            *((200, session.use(2, idempotencyKey=f"{number}")) for session in spenders[4:]),
+            *((200, session.get("/api/v1/credits/balance")) for session in spenders[3:]),
+        ]
+        replies = await together(*(call for _, call in calls))
+        assert [reply.status for reply in replies] == [status for status, _ in calls]
+        first, again = replies[4:12], replies[12:20]
+        assert [reply.body for reply in first] == [reply.body for reply in again]
+        assert [reply.body["transaction"]["userId"] for reply in first] == [s.user_id for s in spenders[4:]]
+
+    left = [(await session.balance())["freeCreditsRemaining"] for session in spenders[3:]]
+    assert left == [150, *[150 - 6 * 2] * 8]
+    database.assert_ledger_is_sound()
+
+
+@pytest.mark.parametrize("route", [route for route in ROUTES if route.batch], ids=lambda route: route.function)
+def test_a_batch_names_the_types_of_its_function(route: Route, database: Database) -> None:
+    [(types,)] = database.query(
+        "select proargtypes::regtype[]::text[] from pg_proc where oid = to_regproc(%s)", f"api.{route.function}"
+    )
+    assert list(route.batch) == types
+
+
+async def test_spends_of_a_crowd_do_share_transactions(service: Service, database: Database) -> None:
+    sessions = [await service.new_session() for _ in range(40)]
+    await together(*(session.use(1) for session in sessions))
+    [(transactions,)] = database.query(
+        "select count(distinct xmin::text) from credits.transactions where type = 'usage' and user_id = any(%s)",
+        [UUID(session.user_id) for session in sessions],
+    )
+    assert transactions < len(sessions)
