@@ -8,6 +8,7 @@ import traceback
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import structlog
@@ -78,6 +79,7 @@ def _add_headers(response: web.StreamResponse, request: web.Request) -> None:
         headers.setdefault(name, value)
     headers["X-Request-Id"] = request[REQUEST_ID]
     headers.setdefault("Cache-Control", "no-store")
+    headers.setdefault("Vary", "Origin")
     verdict = request.get(VERDICT)
     if verdict:
         headers.update(verdict.headers)
@@ -116,21 +118,26 @@ def _as_problem(error: Exception, request_id: str) -> Problem:
     return Problem("internal_error", "Something went wrong here. It has been logged.")
 
 
-def _problem_response(request: web.Request, problem: Problem) -> web.Response:
-    document: dict[str, object] = {
+def _document(problem: Problem, request_id: str, path: str) -> dict[str, Any]:
+    document: dict[str, Any] = {
         "type": f"urn:mana:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
         "code": problem.code,
         "detail": problem.detail,
-        "instance": f"urn:request:{request[REQUEST_ID]}",
+        "instance": f"urn:request:{request_id}",
         "statusCode": problem.status,
         "message": problem.detail,
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "path": request.path,
+        "path": path,
     }
     if problem.errors:
         document["errors"] = problem.errors
+    return document
+
+
+def _problem_response(request: web.Request, problem: Problem) -> web.Response:
+    document = _document(problem, request[REQUEST_ID], request.path)
     headers = dict(problem.headers)
     if problem.status == 401:
         headers["WWW-Authenticate"] = _challenge(problem.code)
@@ -144,3 +151,12 @@ def _challenge(code: str) -> str:
     if code in {"authentication_required", "invalid_credentials"}:
         return "Bearer"
     return 'Bearer error="invalid_token"'
+
+
+def refusal(status: int) -> web.Response:
+    """The answer to what is no request at all; nothing of it is quoted."""
+    code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal_error")
+    document = _document(Problem(code, "This is not a valid HTTP request."), uuid.uuid4().hex, "")
+    return web.Response(
+        body=msgspec.json.encode(document), status=document["status"], content_type=PROBLEM_JSON, headers=_HEADERS
+    )

@@ -16,7 +16,7 @@ from gateway.answers import JSON, REQUEST_ID, VERDICT, Handler
 from gateway.database import Reply
 from gateway.limits import client_address
 from gateway.models import Request
-from gateway.problems import Problem
+from gateway.problems import FieldError, Problem, invalid_request
 from gateway.requests import fit_to_store, parse_body, parse_query
 from gateway.routes import Access, Route
 from gateway.services import SERVICES, Services
@@ -69,7 +69,10 @@ def _context(request: web.Request, address: str) -> str:
 
 
 def _bearer(request: web.Request, services: Services) -> Caller:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    given = request.headers.getall("Authorization", [""])
+    if len(given) > 1:
+        raise Problem("invalid_token", "There is more than one Authorization header.")
+    scheme, _, token = given[0].partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Problem("authentication_required", "A bearer token is needed.")
     return services.tokens.verify(token.strip())
@@ -106,11 +109,19 @@ async def _read(request: web.Request, route: Route) -> Request | None:
     if not route.body:
         return None
     raw = await _read_body(request)
-    header = request.headers.get("Idempotency-Key")
-    takes_key = header is not None and "idempotency_key" in route.body.__struct_fields__
+    keys = request.headers.getall("Idempotency-Key", []) if "idempotency_key" in route.body.__struct_fields__ else []
+    if len(keys) > 1:
+        raise invalid_request(FieldError("idempotencyKey", "appears in two headers"))
     if not raw and not any(field.required for field in msgspec.structs.fields(route.body)):
         raw = b"{}"
-    return parse_body(raw, route.body, {"idempotencyKey": header} if takes_key and header is not None else {})
+    return parse_body(raw, route.body, {"idempotencyKey": keys[0]} if keys else {})
+
+
+async def expect(request: web.Request) -> None:
+    """100-continue is granted; other expectations are not known here, and not refused (RFC 9110, 10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
 
 
 async def _read_body(request: web.Request) -> bytes:
@@ -124,7 +135,7 @@ async def _read_body(request: web.Request) -> bytes:
             raw = await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise Problem("payload_too_large", f"The body must not exceed {MAX_BODY} bytes.") from error
-    except TimeoutError as error:
+    except (TimeoutError, ConnectionError) as error:  # too slow, or gone
         raise Problem("request_timeout", "The body did not arrive in time.") from error
     if raw and request.content_type != JSON:
         raise Problem("unsupported_media_type", f"The body must be {JSON}.")

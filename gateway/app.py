@@ -33,7 +33,8 @@ def create_app(settings: Settings) -> web.Application:
     )
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(settings.cors_origins, options))
     for route in ROUTES:
-        cors.add(app.router.add_route(route.method, BASE_PATH + route.path, api.handler(route)))
+        path = BASE_PATH + route.path
+        cors.add(app.router.add_route(route.method, path, api.handler(route), expect_handler=api.expect))
     probes.add_routes(app.router)
     return app
 

@@ -214,7 +214,10 @@ def rollback(everything: bool) -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def psql(arguments: tuple[str, ...]) -> None:
     """Open psql on the database as its administrator; ARGUMENTS are psql's."""
-    url = urlsplit(_admin_url())
+    try:
+        url = urlsplit(_admin_url())
+    except ValueError as error:
+        raise OperatorError("the database's URL is not a valid one") from error
     binary = shutil.which("psql") or str(local_postgres.find_binaries() / "psql")
     # The password goes through the environment: a command line is everybody's to read.
     without = urlunsplit(

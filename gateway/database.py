@@ -116,13 +116,14 @@ class Lane:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the connections up while the context lasts."""
-        async with asyncio.TaskGroup() as tasks:
-            keepers = [tasks.create_task(self._keep_connected()) for _ in range(self._size)]
-            try:
-                yield
-            finally:
-                for keeper in keepers:
-                    keeper.cancel()
+        # No TaskGroup: it would wrap the error of who uses the connections in a group.
+        keepers = [asyncio.create_task(self._keep_connected()) for _ in range(self._size)]
+        try:
+            yield
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
 
     async def call(self, route: Route, arguments: Sequence[bytes | None]) -> Reply:
         """Call the route's function. Raises Problem.

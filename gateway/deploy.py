@@ -27,7 +27,9 @@ from gateway.problems import OperatorError
 
 SCHEMAS = ("auth", "credits", "api")
 DEFINERS = ("mana_auth", "mana_ledger", "mana_auditor")
-LOCK_KEY = 0x6D616E61  # "mana"
+ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_backend", "mana_reader")
+LOCK_KEY = 0x6D616E61  # "mana"; the number after it is for the connection that migrates
+LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
 
 _PACKAGED = Path(__file__).parent / "_sql"
 SQL = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "sql"
@@ -61,12 +63,13 @@ def apply(url: str, report: Report, directory: Path = SQL, upto: str | None = No
         migrations = _migrations(directory)
         _refuse_edited(connection, backend, migrations)
         for migration in backend.to_apply(migrations):
-            report(f"migration {migration.id}")
-            _apply_one(connection, backend, migration)
-            if migration.id == upto:
-                return
-        report("functions and policies")
-        _write_repeatables(connection, directory)
+            if upto is None or migration.id <= upto:
+                report(f"migration {migration.id}")
+                _apply_one(backend, migration)
+        if upto is None:
+            report("functions and policies")
+            connection.add_notice_handler(lambda notice: _report_warning(notice, report))
+            _write_repeatables(connection, directory)
 
 
 def rollback(url: str, report: Report, directory: Path = SQL, count: int | None = 1) -> None:
@@ -79,7 +82,9 @@ def rollback(url: str, report: Report, directory: Path = SQL, count: int | None 
         migrations = _migrations(directory)
         _refuse_edited(connection, backend, migrations)
         report("functions and policies")
-        _drop_repeatables(connection)
+        with _errors_named("functions and policies"), connection.transaction():
+            connection.execute(LOCK_TIMEOUT)
+            _execute_each(connection, _DROP_ALL)
         for migration in list(backend.to_rollback(migrations))[:count]:
             report(f"rollback of {migration.id}")
             with _errors_named(migration.id), backend.transaction():
@@ -142,7 +147,7 @@ def connect(url: str) -> psycopg.Connection:
     try:
         return psycopg.connect(url, autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as error:
-        raise OperatorError(f"cannot connect to the database: {error}".strip()) from error
+        raise OperatorError(f"cannot connect to the database: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager
@@ -162,6 +167,11 @@ def _yoyo(url: str) -> Iterator[DatabaseBackend]:
         warnings.simplefilter("ignore")
         backend = get_backend(urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, "")))
         try:
+            # The server may still be at work for a deploy that was killed, on either connection.
+            with backend.transaction():
+                backend.execute("select pg_advisory_lock(:key)", {"key": LOCK_KEY + 1})
+            # The lock of yoyo's own is a row, and a deploy that was killed has left it.
+            backend.break_lock()
             backend.ensure_internal_schema_updated()
             yield backend
         finally:
@@ -188,7 +198,12 @@ def _refuse_edited(connection: psycopg.Connection, backend: DatabaseBackend, mig
             )
 
 
-def _apply_one(connection: psycopg.Connection, backend: DatabaseBackend, migration: Migration) -> None:
+def _report_warning(notice: psycopg.errors.Diagnostic, report: Report) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        report(f"warning: {notice.message_primary}")
+
+
+def _apply_one(backend: DatabaseBackend, migration: Migration) -> None:
     # Marked and remembered in the migration's own transaction: a crash leaves all of it or nothing.
     with _errors_named(migration.id), backend.transaction():
         migration.process_steps(backend, "apply")
@@ -215,16 +230,17 @@ def _errors_named(name: str) -> Iterator[None]:
 def _write_repeatables(connection: psycopg.Connection, directory: Path) -> None:
     functions = sorted((directory / "functions").rglob("*.sql"))
     policies = sorted((directory / "policies").rglob("*.sql"))
-    with connection.transaction():
-        connection.execute("set local lock_timeout = '1s'")
+    with _errors_named("functions and policies"), connection.transaction():
+        connection.execute(LOCK_TIMEOUT)
         connection.execute("set local check_function_bodies = off")
+        # The files say all that is granted: what an earlier release granted beyond that goes.
+        _execute_each(connection, _REVOKE_ALL)
         # To own a function takes CREATE on its schema; nobody keeps that beyond this transaction.
         _execute_for_each(connection, "grant create on schema {} to {}", SCHEMAS, DEFINERS)
         for path in (*functions, *policies):
             _run_file(connection, path)
         _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
-        for signature in _stale_functions(connection):
-            connection.execute(sql.SQL("drop function ") + sql.SQL(signature))
+        _execute_each(connection, _DROP_STALE)
 
 
 def _execute_for_each(
@@ -235,38 +251,49 @@ def _execute_for_each(
             connection.execute(sql.SQL(statement).format(sql.Identifier(schema), sql.Identifier(role)))
 
 
-def _stale_functions(connection: psycopg.Connection) -> list[LiteralString]:
-    """Functions in our schemas that this transaction has not written."""
-    rows = connection.execute(
-        "select oid::regprocedure::text from pg_proc where pronamespace = any(%s::regnamespace[])"
-        " and xmin <> pg_current_xact_id()::xid",
-        (list(SCHEMAS),),
-    ).fetchall()
-    return [cast("LiteralString", row[0]) for row in rows]
+def _execute_each(connection: psycopg.Connection, query: LiteralString) -> None:
+    """Execute the statements that a query returns."""
+    for (statement,) in connection.execute(query, {"schemas": list(SCHEMAS), "roles": list(ROLES)}).fetchall():
+        connection.execute(cast("LiteralString", statement))
 
 
-def _drop_repeatables(connection: psycopg.Connection) -> None:
-    with connection.transaction():
-        policies = connection.execute(
-            "select polname, polrelid::regclass::text from pg_policy join pg_class on pg_class.oid = polrelid"
-            " where relnamespace = any(%s::regnamespace[])",
-            (_existing_schemas(connection),),
-        ).fetchall()
-        for name, table in policies:
-            connection.execute(
-                sql.SQL("drop policy {} on ").format(sql.Identifier(name)) + sql.SQL(cast("LiteralString", table))
-            )
-        functions = connection.execute(
-            "select oid::regprocedure::text from pg_proc where pronamespace = any(%s::regnamespace[])",
-            (_existing_schemas(connection),),
-        ).fetchall()
-        for (signature,) in functions:
-            connection.execute(sql.SQL("drop function ") + sql.SQL(cast("LiteralString", signature)))
+# Policies go first: they use functions.
+_DROP: LiteralString = """
+    select 'drop policy ' || quote_ident(p.polname) || ' on ' || p.polrelid::regclass
+      from pg_policy as p
+      join pg_class as c on c.oid = p.polrelid
+      join pg_namespace as n on n.oid = c.relnamespace
+     where n.nspname = any(%(schemas)s) {and_stale}
+    union all
+    select 'drop routine ' || p.oid::regprocedure
+      from pg_proc as p
+      join pg_namespace as n on n.oid = p.pronamespace
+     where n.nspname = any(%(schemas)s) {and_stale}
+"""
+_DROP_ALL = _DROP.replace("{and_stale}", "")
+# What this transaction has not written, no file defines any more.
+_DROP_STALE = _DROP.replace("{and_stale}", "and p.xmin <> pg_current_xact_id()::xid")
 
-
-def _existing_schemas(connection: psycopg.Connection) -> list[str]:
-    rows = connection.execute("select nspname from pg_namespace where nspname = any(%s)", (list(SCHEMAS),))
-    return [row[0] for row in rows]
+_REVOKE_ALL: LiteralString = """
+    with held (kind, name, owner, acl) as (
+        select 'database', quote_ident(datname), datdba, datacl from pg_database where datname = current_database()
+        union all
+        select 'schema', oid::regnamespace::text, nspowner, nspacl from pg_namespace
+        union all
+        select 'routine', p.oid::regprocedure::text, proowner, proacl
+          from pg_proc as p join pg_namespace as n on n.oid = pronamespace where nspname = any(%(schemas)s)
+        union all
+        select 'table', c.oid::regclass::text, relowner, acl
+          from pg_class as c join pg_namespace as n on n.oid = relnamespace
+          cross join lateral (
+              select relacl union all select attacl from pg_attribute where attrelid = c.oid
+          ) as held (acl)
+         where nspname = any(%(schemas)s) and relkind in ('r', 'p', 'v', 'm')
+    )
+    select distinct format('revoke all on %%s %%s from %%s', kind, name, grantee::regrole)
+      from held cross join lateral aclexplode(acl)
+     where grantee <> owner and grantee = any(%(roles)s::regrole[])
+"""
 
 
 def _run_file(connection: psycopg.Connection, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -52,7 +53,12 @@ def parse_query(query: MultiMapping[str], model: type[RequestT]) -> RequestT:
     twice = sorted({name for name in query if len(query.getall(name)) > 1})
     if twice:
         raise invalid_request(*(FieldError(fit_to_store(name), "appears twice") for name in twice))
-    return _convert(dict(query), model, strict=False)
+    numbers = {field.encode_name for field in msgspec.structs.fields(model) if isinstance(field.default, int)}
+    fields = {
+        name: int(value) if name in numbers and re.fullmatch(r"-?\d{1,18}", value, re.ASCII) else value
+        for name, value in query.items()
+    }
+    return _convert(fields, model, strict=True)
 
 
 def _convert(fields: Mapping[str, Any], model: type[RequestT], *, strict: bool) -> RequestT:
@@ -61,7 +67,7 @@ def _convert(fields: Mapping[str, Any], model: type[RequestT], *, strict: bool) 
         raise invalid_request(*unsafe)
     try:
         request = msgspec.convert(fields, model, strict=strict)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: a name with half a surrogate pair
         # The first error was enough to refuse; the client wants to hear of all of them.
         raise _every_error(fields, model, strict) from error
     return _apply_rules(request)

@@ -21,7 +21,7 @@ import uvloop
 from aiohttp import web
 from prometheus_client.multiprocess import mark_process_dead
 
-from gateway import logs
+from gateway import answers, logs
 from gateway.app import create_app
 from gateway.metrics import MULTIPROCESS
 from gateway.problems import OperatorError
@@ -81,11 +81,12 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
 
-    runner = web.AppRunner(
+    runner = _Runner(
         create_app(settings),
         access_log=None,
         shutdown_timeout=DRAINED_WITHIN,
         auto_decompress=False,
+        max_field_size=16 * 1024,  # a token of MAX_LENGTH and its scheme must fit
         keepalive_timeout=75,
     )
     try:
@@ -95,6 +96,39 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
         await stopped.wait()
     finally:
         await runner.cleanup()
+
+
+class _Protocol(web.RequestHandler):
+    """Answers what is no HTTP in the form of every error, where aiohttp would quote it in plain text."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer is under way") from exc
+        response = answers.refusal(status)
+        response.force_close()
+        return response
+
+
+class _Server(web.Server):
+    def __call__(self) -> web.RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+
+class _Runner(web.AppRunner):
+    """aiohttp has no public way to choose the protocol: the server that it makes is turned into ours."""
+
+    async def _make_server(self) -> web.Server:
+        server = await super()._make_server()
+        server.__class__ = _Server
+        return server
 
 
 class _Supervisor:

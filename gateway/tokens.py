@@ -95,7 +95,9 @@ class TokenIssuer:
                 leeway=LEEWAY,
                 options={"require": _REQUIRED},
             )
-            return claims["exp"], Caller(str(uuid.UUID(claims["sub"])), _payload(token))
+            if str(uuid.UUID(claims["sessionId"])) != claims["sessionId"]:
+                raise jwt.InvalidTokenError("no session")
+            return float(claims["exp"]), Caller(str(uuid.UUID(claims["sub"])), _payload(token))
         except jwt.ExpiredSignatureError as error:
             raise Problem("token_expired", "The access token has expired. Refresh it.") from error
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError) as error:

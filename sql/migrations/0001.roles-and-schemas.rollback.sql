@@ -9,7 +9,7 @@ drop schema credits;
 drop schema auth;
 drop schema extensions;
 
--- A role that another database of the cluster still uses has to stay.
+-- A role that another database of the cluster still uses, or that is somebody else's, has to stay.
 do $$
 declare
     v_role text;
@@ -18,11 +18,12 @@ begin
         'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
         'mana_gateway', 'mana_backend', 'mana_reader'
     ] loop
-        execute format('drop owned by %I', v_role);
+        -- Not `drop owned by`: that takes away what the role may do in other databases as well.
+        execute format('revoke all on database %I from %I', current_database(), v_role);
         begin
             execute format('drop role %I', v_role);
         exception
-            when dependent_objects_still_exist then null;
+            when dependent_objects_still_exist or insufficient_privilege then null;
         end;
     end loop;
 end

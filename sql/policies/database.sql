@@ -24,8 +24,24 @@ begin
 end
 $$;
 
--- A request that waits longer has lost its caller; a lock that is held longer is a fault.
-alter role mana_gateway set statement_timeout = '5s';
-alter role mana_gateway set lock_timeout = '2s';
-alter role mana_gateway set idle_in_transaction_session_timeout = '5s';
-alter role mana_gateway set search_path = pg_catalog, pg_temp;
+-- Roles are the cluster's: the deploy of another database may be writing the same, just now. Whoever
+-- comes second waits for the first, is refused, and finds the other's settings when it tries again.
+do $$
+begin
+    for v_attempt in 1 .. 10 loop
+        begin
+            -- A request that waits longer has lost its caller; a lock that is held longer is a fault.
+            alter role mana_gateway set statement_timeout = '5s';
+            alter role mana_gateway set lock_timeout = '2s';
+            alter role mana_gateway set idle_in_transaction_session_timeout = '5s';
+            alter role mana_gateway set search_path = pg_catalog, pg_temp;
+            return;
+        exception
+            when unique_violation or internal_error then
+                if v_attempt = 10 then
+                    raise;
+                end if;
+        end;
+    end loop;
+end
+$$;

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+
 from support import Database, Service, Session, backend_login
 
 USE = "select * from credits.use_credits(p_amount => %s, p_app_id => 'shop', p_description => 'a book')"

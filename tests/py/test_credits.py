@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+
 from support import Database, Reply, Service, Session, assert_problem, together
 
 TRANSACTIONS = "/api/v1/credits/transactions"

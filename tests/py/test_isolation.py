@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+
 from support import PASSWORD, Cluster, Database, Gateway, PgBouncer, Reply, Service, Session, assert_problem, together
 
 USERS = 6

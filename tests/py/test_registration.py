@@ -13,6 +13,7 @@ from uuid import UUID
 
 import aiohttp
 import pytest
+
 from support import PASSWORD, Cluster, Database, Gateway, Reply, Service, assert_problem, together
 
 # Every insert of a registration takes its time, so that a kill meets all of them.

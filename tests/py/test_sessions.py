@@ -10,11 +10,11 @@ from uuid import uuid4
 
 import jwt
 import pytest
-from support import Database, Gateway, Reply, Service, Session, assert_problem, together
 
 from gateway.keys import KeyDirectory
 from gateway.routes import BASE_PATH, ROUTES, Access
 from gateway.tokens import TokenIssuer
+from support import Database, Gateway, Reply, Service, Session, assert_problem, together
 
 BEARER_ROUTES = [route for route in ROUTES if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}]
 SPEND = {"amount": 1, "appId": "tests", "description": "a test"}

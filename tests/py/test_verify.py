@@ -10,6 +10,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+
 from support import Database, Reply, Service, Session, backend_login, together
 
 TASKS = 32

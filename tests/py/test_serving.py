@@ -1,0 +1,781 @@
+"""Serving: headers, CORS, health, metrics, the API's page, starts that are refused, shutdown, workers, logs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from psycopg import sql
+
+from gateway.routes import BASE_PATH, ROUTES
+from support import (
+    Cluster,
+    Database,
+    Gateway,
+    PgBouncer,
+    Reply,
+    Service,
+    Session,
+    assert_problem,
+    free_port,
+    together,
+)
+
+BALANCE = "/api/v1/credits/balance"
+LOGIN = "/api/v1/auth/login"
+
+
+async def until(true: Callable[[], Any], seconds: float = 30) -> None:
+    """Wait for something that happens in another process."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.05)
+
+
+# ---------------------------------------------------------------- headers
+
+HELMET = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Origin-Agent-Cluster": "?1",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-DNS-Prefetch-Control": "off",
+    "X-Download-Options": "noopen",
+    "X-Frame-Options": "SAMEORIGIN",
+    "X-Permitted-Cross-Domain-Policies": "none",
+    "X-XSS-Protection": "0",
+}
+ANSWERS = [
+    ("GET", "/api/v1/credits/packages", 401),
+    ("POST", LOGIN, 400),
+    ("GET", "/nowhere", 404),
+    ("GET", "/api/v1/nowhere", 404),
+    ("DELETE", BALANCE, 405),
+    ("GET", "/health", 200),
+    ("GET", "/health/live", 200),
+    ("GET", "/metrics", 200),
+    ("GET", "/.well-known/jwks.json", 200),
+    ("GET", "/openapi.json", 200),
+    ("GET", "/docs", 200),
+    ("GET", "/docs/swagger-ui.css", 200),
+    ("HEAD", "/health", 200),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), ANSWERS)
+async def test_every_answer_has_the_security_headers(service: Service, method: str, path: str, status: int) -> None:
+    reply = await service.request(method, path)
+    assert reply.status == status
+    assert {name: reply.headers.get(name) for name in HELMET} == HELMET
+    assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
+    assert reply.headers["Server"] == "mana"
+    assert len(reply.headers.getall("X-Request-Id")) == 1  # type: ignore[attr-defined]
+
+
+async def test_answers_about_people_are_never_cached(service: Service) -> None:
+    user = await service.new_session()
+    for route in ROUTES:
+        reply = await user.service.request(route.method, BASE_PATH + route.path, token=user.access_token, data=b"{}")
+        assert reply.headers["Cache-Control"] == "no-store", route.path
+
+
+async def test_a_request_id_that_was_given_comes_back(service: Service) -> None:
+    for given in ("a", "Abc.123-x_y", "f" * 64):
+        reply = await service.get(BALANCE, headers={"X-Request-Id": given})
+        assert reply.headers["X-Request-Id"] == given
+        assert reply.body["instance"] == f"urn:request:{given}"
+
+
+async def test_each_request_gets_an_id_of_its_own(service: Service) -> None:
+    replies = await together(*(service.get("/health/live") for _ in range(10)))
+    assert len({reply.headers["X-Request-Id"] for reply in replies}) == 10
+
+
+async def test_the_request_id_is_in_the_log_and_in_the_database(
+    gateway: Gateway, database: Database, service: Service
+) -> None:
+    user = await service.new_session()
+    headers = {"X-Request-Id": "findable-1"}
+    reply = await service.post(LOGIN, {"email": user.email, "password": "wrong password"}, headers=headers)
+    assert reply.status == 401
+    rows = database.query("select user_id::text from auth.security_events where request_id = 'findable-1'")
+    assert (user.user_id,) in rows
+    await until(lambda: any('"findable-1"' in line for line in gateway.output))
+
+
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/api/v1", "/api/v1/auth", "/api/v2/auth/login", "/api/v1/auth/login/", "/"]
+)
+async def test_an_unknown_path_is_a_problem(service: Service, path: str) -> None:
+    reply = await service.get(path)
+    assert_problem(reply, 404, "not_found")
+    assert reply.body["path"] == path
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def test_another_method_is_a_problem_that_names_the_right_one(service: Service, method: str, route: Any) -> None:
+    if method == route.method:
+        return
+    reply = await service.request(method, BASE_PATH + route.path)
+    assert_problem(reply, 405, "method_not_allowed")
+    assert route.method in reply.headers["Allow"]
+
+
+# ---------------------------------------------------------------- CORS
+
+APP = "https://app.example.com"
+OTHER = "https://evil.example.com"
+
+
+@pytest.fixture(scope="module")
+def cors_gateway(database: Database) -> Iterator[Gateway]:
+    with Gateway(database.gateway_url, {"CORS_ORIGINS": f"{APP}/, http://localhost:8081"}) as running:
+        yield running
+
+
+def preflight(origin: str, method: str = "POST", headers: str = "authorization,content-type") -> dict[str, str]:
+    return {
+        "Origin": origin,
+        "Access-Control-Request-Method": method,
+        "Access-Control-Request-Headers": headers,
+    }
+
+
+def allowed_origin(reply: Reply) -> str | None:
+    return reply.headers.get("Access-Control-Allow-Origin")
+
+
+@pytest.mark.parametrize("origin", [APP, "http://localhost:8081"])
+async def test_an_app_of_an_allowed_origin_may_read_answers_and_their_headers(
+    cors_gateway: Gateway, origin: str
+) -> None:
+    async with Service(cors_gateway.url) as service:
+        for reply in (await service.register(), await service.get(BALANCE, headers={"Origin": origin})):
+            assert reply.status in {201, 401}
+        reply = await service.get(BALANCE, headers={"Origin": origin})
+        assert allowed_origin(reply) == origin
+        exposed = {name.strip().lower() for name in reply.headers["Access-Control-Expose-Headers"].split(",")}
+        assert {"retry-after", "link", "x-request-id", "idempotency-replayed", "ratelimit-remaining"} <= exposed
+        assert "Origin" in reply.headers.get("Vary", ""), "a cache would mix the answers of two origins"
+
+
+@pytest.mark.parametrize("origin", [OTHER, "null", "https://app.example.com.evil.com", "http://app.example.com", "x"])
+async def test_an_app_of_another_origin_may_not(cors_gateway: Gateway, origin: str) -> None:
+    async with Service(cors_gateway.url) as service:
+        reply = await service.get(BALANCE, headers={"Origin": origin})
+        assert reply.status == 401
+        assert allowed_origin(reply) is None
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
+async def test_a_preflight_of_an_allowed_origin_is_granted(cors_gateway: Gateway, route: Any) -> None:
+    async with Service(cors_gateway.url) as service:
+        headers = preflight(APP, route.method, "authorization,content-type,idempotency-key,x-request-id")
+        reply = await service.request("OPTIONS", BASE_PATH + route.path, headers=headers)
+        assert reply.status in {200, 204}, reply.text
+        assert allowed_origin(reply) == APP
+        assert route.method in reply.headers["Access-Control-Allow-Methods"]
+        granted = reply.headers["Access-Control-Allow-Headers"].lower()
+        assert all(name in granted for name in ("authorization", "content-type", "idempotency-key"))
+        assert int(reply.headers["Access-Control-Max-Age"]) > 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        preflight(OTHER),
+        preflight("null"),
+        preflight(APP, "DELETE"),
+        preflight(APP, headers="x-evil"),
+        {"Origin": APP},
+        {},
+    ],
+)
+async def test_any_other_preflight_is_refused_as_a_problem(cors_gateway: Gateway, headers: dict[str, str]) -> None:
+    async with Service(cors_gateway.url) as service:
+        reply = await service.request("OPTIONS", LOGIN, headers=headers)
+        assert 400 <= reply.status < 500, reply.text
+        assert_problem(reply, reply.status, reply.body["code"])
+        assert allowed_origin(reply) is None
+    assert not any('"unexpected"' in line for line in cors_gateway.output)
+
+
+async def test_with_no_origin_configured_no_browser_app_may(service: Service) -> None:
+    assert allowed_origin(await service.get(BALANCE, headers={"Origin": APP})) is None
+    reply = await service.request("OPTIONS", LOGIN, headers=preflight(APP))
+    assert 400 <= reply.status < 500, reply.text
+    assert allowed_origin(reply) is None
+
+
+async def test_a_star_allows_every_origin_without_credentials(database: Database) -> None:
+    with Gateway(database.gateway_url, {"CORS_ORIGINS": "*"}) as gateway:
+        async with Service(gateway.url) as service:
+            reply = await service.get(BALANCE, headers={"Origin": OTHER})
+            assert allowed_origin(reply) in {"*", OTHER}
+            assert "Access-Control-Allow-Credentials" not in reply.headers
+            granted = await service.request("OPTIONS", LOGIN, headers=preflight(OTHER))
+            assert granted.status in {200, 204}, granted.text
+
+
+async def test_keys_and_document_are_for_everybody(cors_gateway: Gateway) -> None:
+    async with Service(cors_gateway.url) as service:
+        for path in ("/.well-known/jwks.json", "/openapi.json"):
+            assert allowed_origin(await service.get(path, headers={"Origin": OTHER})) == "*"
+
+
+# ---------------------------------------------------------------- health
+
+
+async def test_health_says_that_all_is_well(service: Service) -> None:
+    for path in ("/health", "/health/ready"):
+        reply = await service.get(path)
+        assert (reply.status, reply.body["status"], reply.body["database"]) == (200, "ok", "ok")
+    assert (await service.get("/health/live")).body == {"status": "ok"}
+
+
+async def test_a_database_that_is_away_is_a_503_and_comes_back_by_itself(cluster: Cluster, database: Database) -> None:
+    with PgBouncer(cluster) as pooler, Gateway(pooler.url(database)) as gateway:
+        async with Service(gateway.url) as service:
+            user = await service.new_session()
+            pooler.stop(signal.SIGKILL)
+
+            bodies = {**VALID_BODIES, "validate": {"token": user.access_token}}
+            replies = await together(
+                *(
+                    service.request(
+                        route.method, BASE_PATH + route.path, token=user.access_token, body=bodies.get(route.function)
+                    )
+                    for route in ROUTES
+                )
+            )
+            for reply in replies:
+                assert_problem(reply, 503, "service_unavailable")
+                assert int(reply.headers["Retry-After"]) >= 1
+            for path in ("/health", "/health/ready"):
+                reply = await service.get(path)
+                assert (reply.status, reply.body["database"]) == (503, "unreachable")
+            assert (await service.get("/health/live")).status == 200
+            assert (await service.get("/metrics")).status == 200
+            assert_problem(await service.get(BALANCE, token="garbage"), 401, "invalid_token")
+
+            pooler.start()
+            deadline = time.monotonic() + 20
+            while (await service.get("/health/ready")).status != 200:
+                assert time.monotonic() < deadline, "the gateway did not recover"
+                await asyncio.sleep(0.1)
+            assert (await user.balance())["freeCreditsRemaining"] == 150
+
+
+VALID_BODIES: dict[str, dict[str, Any]] = {
+    "register": {"email": "away@example.com", "password": "correct horse battery"},
+    "login": {"email": "away@example.com", "password": "correct horse battery"},
+    "refresh": {"refreshToken": "01890a5d-ac96-774b-bcce-b302099a8057.abc"},
+    "use_credits": {"amount": 1, "appId": "tests", "description": "a test"},
+}
+
+
+async def test_a_gateway_starts_without_its_database_and_waits_for_it(cluster: Cluster, database: Database) -> None:
+    with PgBouncer(cluster) as pooler:
+        pooler.stop(signal.SIGKILL)
+        with Gateway(pooler.url(database)) as gateway:
+            async with Service(gateway.url) as service:
+                assert (await service.get("/health/ready")).status == 503
+                pooler.start()
+                deadline = time.monotonic() + 20
+                while (await service.register()).status != 201:
+                    assert time.monotonic() < deadline, "the gateway did not connect"
+                    await asyncio.sleep(0.1)
+
+
+# ---------------------------------------------------------------- starts that are refused
+
+
+def refused_start(url: str, environment: dict[str, str] | None = None) -> list[str]:
+    """What a gateway says that does not start: exit code 1, no traceback."""
+    gateway = Gateway(url, environment)
+    try:
+        gateway.start(expect_up=False)
+        assert gateway.process
+        assert gateway._reader
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            gateway.process.wait(20)
+        assert gateway.process.poll() == 1, "".join(gateway.output)
+        gateway._reader.join(5)
+    finally:
+        gateway.__exit__()
+    assert not any("Traceback" in line for line in gateway.output), "".join(gateway.output)
+    return [line.rstrip("\n") for line in gateway.output]
+
+
+def errors(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("error:")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("log_parameter_max_length", "-1"),
+        ("log_parameter_max_length_on_error", "1024"),
+        ("log_error_verbosity", "default"),
+        ("statement_timeout", "0"),
+        ("lock_timeout", "0"),
+    ],
+)
+def test_a_setting_that_would_leak_or_hang_stops_the_start(cluster: Cluster, setting: str, value: str) -> None:
+    with cluster.database() as database:
+        set_for_gateway(database, setting, value)
+        lines = refused_start(database.gateway_url)
+        assert len(errors(lines)) == 1, lines
+        assert setting in errors(lines)[0].split()
+        assert lines[-1].startswith("hint:")
+
+
+def test_a_setting_that_would_leak_stops_all_workers(cluster: Cluster) -> None:
+    with cluster.database() as database:
+        set_for_gateway(database, "log_parameter_max_length", "-1")
+        lines = refused_start(database.gateway_url, {"WORKERS": "2"})
+        assert any("log_parameter_max_length" in line.split() for line in errors(lines))
+        assert lines[-1].startswith("hint:")
+
+
+def set_for_gateway(database: Database, setting: str, value: str) -> None:
+    statement = sql.SQL("alter role mana_gateway in database {} set {} = {}")
+    with database.connect() as connection:
+        connection.execute(statement.format(sql.Identifier(database.name), sql.Identifier(setting), sql.Literal(value)))
+
+
+def test_a_setting_that_turns_bad_later_makes_the_gateway_unready(cluster: Cluster) -> None:
+    with cluster.database() as database, Gateway(database.gateway_url) as gateway:
+        set_for_gateway(database, "lock_timeout", "0")
+        database.query(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where usename = 'mana_gateway' and datname = current_database()"
+        )
+
+        async def ask() -> Reply:
+            async with Service(gateway.url) as service:
+                return await service.get("/health/ready")
+
+        deadline = time.monotonic() + 20
+        while (reply := asyncio.run(ask())).body["database"] != "misconfigured":
+            assert time.monotonic() < deadline, reply.text
+            time.sleep(0.1)
+        assert reply.status == 503
+
+
+def test_a_superuser_is_refused(database: Database) -> None:
+    assert any("must not log in as postgres" in line for line in errors(refused_start(database.admin_url)))
+
+
+def test_a_database_without_our_functions_is_refused_with_the_command_that_helps(cluster: Cluster) -> None:
+    with cluster.database(migrated=False) as database:
+        lines = refused_start(database.gateway_url)
+        assert len(errors(lines)) == 1
+        assert "hint:  run: mana migrate apply" in lines
+
+
+def test_a_port_in_use_is_one_clear_line(database: Database) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for workers in ("1", "2"):
+            lines = refused_start(database.gateway_url, {"PORT": str(port), "WORKERS": workers})
+            assert lines == [
+                f"error: cannot listen on 127.0.0.1 port {port}: Address already in use",
+                "hint:  set PORT to a free port",
+            ]
+
+
+def test_a_second_gateway_on_the_port_of_one_with_workers_is_refused(database: Database) -> None:
+    port = free_port()
+    with Gateway(database.gateway_url, {"PORT": str(port), "WORKERS": "2"}):
+        for workers in ("1", "2"):
+            lines = refused_start(database.gateway_url, {"PORT": str(port), "WORKERS": workers})
+            assert errors(lines) == [f"error: cannot listen on 127.0.0.1 port {port}: Address already in use"]
+
+
+def test_missing_keys_are_one_clear_line(database: Database, tmp_path: Path) -> None:
+    lines = refused_start(database.gateway_url, {"DATA_DIR": str(tmp_path)})
+    assert lines == [f"error: there are no signing keys in {tmp_path}/keys", "hint:  run: mana keys generate"]
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def sample(text: str, name: str, **labels: str) -> float:
+    """The value of one sample, 0 when there is none."""
+    for family in text_string_to_metric_families(text):
+        for found in family.samples:
+            if found.name == name and labels.items() <= found.labels.items():
+                return found.value
+    return 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_metrics_count_the_requests_of_all_workers(database: Database, workers: str) -> None:
+    with Gateway(database.gateway_url, {"WORKERS": workers}) as gateway:
+        async with Service(gateway.url) as service:
+            for _ in range(20):
+                await service.get(BALANCE, headers={"Connection": "close"})
+            reply = await service.get("/metrics", headers={"Connection": "close"})
+    assert reply.headers["Content-Type"].startswith("text/plain")
+    labels = {"route": BALANCE, "method": "GET", "status": "401"}
+    assert sample(reply.text, "mana_http_requests_total", **labels) == 20
+    assert sample(reply.text, "mana_http_request_seconds_count", route=BALANCE) == 20
+    assert sample(reply.text, "mana_problems_total", code="authentication_required") == 20
+
+
+async def test_metrics_of_workers_add_up_even_for_gauges(database: Database) -> None:
+    with Gateway(database.gateway_url, {"WORKERS": "2", "DATABASE_CONNECTIONS": "3"}) as gateway:
+        async with Service(gateway.url) as service:
+            deadline = time.monotonic() + 20
+            connections = 0.0
+            while connections != 6 and time.monotonic() < deadline:  # a worker reports when it is asked
+                text = (await service.get("/metrics", headers={"Connection": "close"})).text
+                connections = sample(text, "mana_database_connections", lane="quick")
+            assert connections == 6
+
+
+async def test_metrics_never_hold_a_path_that_a_client_made_up(gateway: Gateway, service: Service) -> None:
+    await service.get("/made-up-by-a-client")
+    await service.request("DELETE", "/made-up-by-a-client")
+    assert "made-up" not in (await service.get("/metrics")).text
+    assert not any("made-up" in line for line in gateway.output)
+
+
+async def test_metrics_of_a_worker_that_died_are_kept_and_its_gauges_are_not(database: Database) -> None:
+    with Gateway(database.gateway_url, {"WORKERS": "2"}) as gateway:
+        async with Service(gateway.url) as service:
+            for _ in range(10):
+                await service.get(BALANCE, headers={"Connection": "close"})
+            victim = workers_of(gateway)[0]
+            os.kill(victim, signal.SIGKILL)
+            await until(lambda: victim not in workers_of(gateway) and len(workers_of(gateway)) == 2)
+            deadline = time.monotonic() + 20
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    text = (await service.get("/metrics", headers={"Connection": "close"})).text
+                    if sample(text, "mana_http_requests_total", route=BALANCE) == 10:
+                        break
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.1)
+            assert sample(text, "mana_database_connections", lane="quick") <= 16
+
+
+# ---------------------------------------------------------------- the API's page
+
+
+async def test_the_page_shows_the_operations_and_asks_nobody_else(gateway: Gateway, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "chromium is not installed: apt-get install chromium"
+    log = tmp_path / "net.json"
+    command = [
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+        "--disable-background-networking", "--disable-component-update", "--disable-sync",
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--virtual-time-budget=8000",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}",
+        "--dump-dom", f"{gateway.url}/docs",
+    ]  # fmt: skip
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+    for route in ROUTES:
+        assert re.search(rf'data-path="{re.escape(BASE_PATH + route.path)}"', done.stdout), route.path
+        assert route.summary in done.stdout
+    assert "Mana Core Auth" in done.stdout
+
+    # The browser itself looks for updates; what the page asks for is kept apart under its origin.
+    started = [event["params"] for event in json.loads(log.read_text())["events"] if "params" in event]
+    asked = {p["url"] for p in started if str(p.get("network_isolation_key")).startswith("http://127.0.0.1")}
+    assert {f"{gateway.url}/docs", f"{gateway.url}/docs/start.js", f"{gateway.url}/openapi.json"} <= asked
+    assert [url for url in asked if not url.startswith(f"{gateway.url}/")] == []
+    assert "Refused to" not in done.stderr, "the page's own policy is in its way"
+
+
+async def test_the_page_names_no_other_host_and_allows_none(service: Service) -> None:
+    reply = await service.get("/docs")
+    assert not re.search(r"(?:src|href)=[\"']?(?:https?:)?//", reply.text)
+    policy = reply.headers["Content-Security-Policy"]
+    assert "http" not in policy
+    assert "'unsafe-eval'" not in policy
+    assert "script-src 'self';" in policy
+    for path in re.findall(r"(?:src|href)=\"([^\"]+)\"", reply.text):
+        assert (await service.get(f"/{path}")).status == 200, path
+
+
+# ---------------------------------------------------------------- shutdown and workers
+
+
+@contextlib.contextmanager
+def held_balance(database: Database, user_id: str) -> Iterator[psycopg.Connection[Any]]:
+    """Another transaction holds the user's balance, so that a spend has to wait."""
+    with psycopg.connect(database.admin_url) as connection:
+        connection.execute("select from credits.balances where user_id = %s for update", (user_id,))
+        yield connection
+
+
+def waiting_for_a_lock(database: Database) -> int:
+    rows = database.query(
+        "select count(*) from pg_stat_activity where usename = 'mana_gateway' and wait_event_type = 'Lock'"
+        " and datname = current_database()"
+    )
+    return int(rows[0][0])
+
+
+def refuses_connections(url: str) -> bool:
+    port = int(url.rpartition(":")[2])
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_lets_requests_in_flight_finish(cluster: Cluster, workers: str, number: signal.Signals) -> None:
+    with cluster.database() as database, contextlib.ExitStack() as stack:
+        set_for_gateway(database, "lock_timeout", "60s")
+        set_for_gateway(database, "statement_timeout", "60s")
+        gateway = stack.enter_context(Gateway(database.gateway_url, {"WORKERS": workers}))
+        assert gateway.process
+        async with Service(gateway.url) as service:
+            user = await service.new_session()
+            with held_balance(database, user.user_id) as lock:
+                spends = [asyncio.create_task(user.use()) for _ in range(3)]
+                await until(lambda: waiting_for_a_lock(database))
+                gateway.process.send_signal(number)
+                await until(lambda: refuses_connections(gateway.url), 10)
+                await asyncio.sleep(1)
+                assert gateway.process.poll() is None, "it did not wait for its requests"
+                lock.rollback()
+            assert [reply.status for reply in await asyncio.gather(*spends)] == [200] * 3
+        assert await asyncio.to_thread(gateway.process.wait, 30) == 0
+        assert_balance(database, user, 147)
+        assert not any("Traceback" in line for line in gateway.output)
+
+
+def assert_balance(database: Database, user: Session, free: int) -> None:
+    rows = database.query("select free_credits_remaining from credits.balances where user_id = %s", user.user_id)
+    assert rows == [(free,)]
+    database.assert_ledger_is_sound()
+
+
+async def test_a_gateway_without_requests_stops_although_connections_are_open(database: Database) -> None:
+    with Gateway(database.gateway_url) as gateway:
+        async with Service(gateway.url) as service:
+            assert (await service.get("/health/live")).status == 200
+            assert await asyncio.to_thread(gateway.stop) == 0
+
+
+def workers_of(gateway: Gateway) -> list[int]:
+    """The worker processes: those children that hold a listening socket of ours."""
+    assert gateway.process
+    children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
+    spawned = [int(pid) for pid in children if b"spawn_main" in command_line(int(pid))]
+    return sorted(spawned)
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def test_workers_share_the_port_and_a_killed_one_is_replaced(database: Database) -> None:
+    with Gateway(database.gateway_url, {"WORKERS": "2"}) as gateway:
+        before = workers_of(gateway)
+        assert len(before) == 2
+        victim, survivor = before
+        os.kill(victim, signal.SIGKILL)
+        await until(lambda: len(workers_of(gateway)) == 2 and victim not in workers_of(gateway))
+        assert survivor in workers_of(gateway)
+        await until(lambda: any('"worker_died"' in line for line in gateway.output))
+        async with Service(gateway.url) as service:
+            replies = await together(*(service.get("/health", headers={"Connection": "close"}) for _ in range(20)))
+            assert {reply.status for reply in replies} == {200}
+
+        everybody = workers_of(gateway)
+        assert await asyncio.to_thread(gateway.stop) == 0
+        assert not any(map(runs, everybody))
+        assert refuses_connections(gateway.url)
+
+
+async def test_workers_end_when_their_supervisor_is_killed(database: Database) -> None:
+    with Gateway(database.gateway_url, {"WORKERS": "2"}) as gateway:
+        workers = workers_of(gateway)
+        gateway.stop(signal.SIGKILL)
+        await until(lambda: not any(map(runs, workers)))
+        assert refuses_connections(gateway.url)
+
+
+async def test_a_worker_that_is_killed_loses_no_money(database: Database) -> None:
+    with Gateway(database.gateway_url) as gateway:
+        async with Service(gateway.url) as service:
+            user = await service.new_session()
+            with held_balance(database, user.user_id) as lock:
+                spend = asyncio.create_task(user.use(idempotencyKey="killed"))
+                await until(lambda: waiting_for_a_lock(database))
+                await asyncio.to_thread(gateway.stop, signal.SIGKILL)
+                with pytest.raises(aiohttp.ClientError):
+                    await spend
+                lock.rollback()
+            await until(lambda: not waiting_for_a_lock(database))
+        gateway.start()
+        async with Service(gateway.url) as service:
+            again = Session(service, user.user_id, user.email, user.access_token, user.refresh_token)
+            assert (await again.use(idempotencyKey="killed")).status == 200
+        assert_balance(database, user, 149)
+
+
+# ---------------------------------------------------------------- logs
+
+PEPPER = "canary-pepper-3f9a1c7e5b2d8064-canary"
+SECRETS = {
+    "password": "canary-password-77c1",
+    "wrong password": "canary-wrong-password-41d0",
+    "e-mail": "canary-email-9be2@example.com",
+    "idempotency key": "canary-idempotency-key-c3a8",
+    "description": "canary-description-5d21",
+    "metadata": "canary-metadata-e771",
+    "name": "canary-name-20fb",
+    "query": "canary-query-8aa4",
+    "path": "canary-path-b1c9",
+    "agent": "canary-agent-6e35",
+    "garbage token": "canary-token-f00d",
+    "device": "canary-device-aa17",
+    "header": "canary-header-9c9c",
+    "pepper": PEPPER,
+}
+
+
+async def log_in(service: Service, email: str, password: str, **fields: str) -> Session:
+    body = (await service.login(email, password, **fields)).body
+    return Session(service, body["user"]["id"], email, body["accessToken"], body["refreshToken"])
+
+
+async def walk_with_secrets(service: Service) -> list[str]:
+    """Each route, well and badly called; returns the tokens that came up."""
+    s = SECRETS
+    agent = {"User-Agent": s["agent"], "X-Canary": s["header"]}
+    registration = {"email": s["e-mail"], "password": s["password"], "name": s["name"]}
+    for _ in range(2):  # the second one is a 409, by a unique index that quotes its value
+        await service.post("/api/v1/auth/register", registration, headers=agent)
+    user = await log_in(service, s["e-mail"], s["password"], deviceId=s["device"], deviceName=s["device"])
+    await service.login(s["e-mail"], s["wrong password"])
+    first = user.refresh_token
+    refreshed = (await service.refresh(first)).body
+    spend = {
+        "amount": 1,
+        "appId": "canary-app",
+        "description": s["description"],
+        "idempotencyKey": s["idempotency key"],
+        "metadata": {"x": s["metadata"]},
+    }
+    await user.post("/api/v1/credits/use", spend, headers=agent)
+    await user.post("/api/v1/credits/use", spend)
+    await user.post("/api/v1/credits/use", {**spend, "amount": 2})
+    await user.post("/api/v1/credits/use", {**spend, "amount": 10**9, "idempotencyKey": None})
+    await user.post("/api/v1/credits/use", {**spend, "amount": s["metadata"], s["metadata"]: 1})
+    await user.post("/api/v1/credits/use", data=f'{{"a":"{s["password"]}'.encode())
+    await user.post("/api/v1/credits/use", data=f'{{"description":"{s["description"]}\\u0000"}}'.encode())
+    await user.get("/api/v1/credits/balance")
+    await user.get(f"/api/v1/credits/transactions?appId={s['query']}")
+    await user.get(f"/api/v1/credits/transactions?type={s['query']}&{s['query']}=1")
+    await user.get("/api/v1/credits/purchases")
+    await user.get("/api/v1/credits/packages")
+    await service.get(f"/{s['path']}")
+    await service.post("/api/v1/auth/validate", {"token": user.access_token})
+    await service.post("/api/v1/auth/validate", {"token": s["garbage token"]})
+    await service.get(BALANCE, token=s["garbage token"])
+    await service.refresh(s["garbage token"])
+    await service.refresh(f"{user.user_id}.{s['garbage token']}")
+    other = await log_in(service, s["e-mail"], s["password"])
+    await other.post("/api/v1/auth/logout", {"refreshToken": other.refresh_token})
+    await user.post("/api/v1/auth/logout")
+    await user.get(BALANCE)
+    return [
+        user.access_token, first, refreshed["accessToken"], refreshed["refreshToken"],
+        other.access_token, other.refresh_token,
+    ]  # fmt: skip
+
+
+async def test_no_secret_and_no_personal_data_reaches_a_log(cluster: Cluster) -> None:
+    before = cluster.log.stat().st_size
+    with cluster.database() as database:
+        # Whatever fails is to be logged with its statement.
+        database.query(f"alter database {database.name} set log_min_error_statement = 'info'")
+        database.query(f"alter database {database.name} set log_min_messages = 'info'")
+        database.query(f"alter database {database.name} set log_statement = 'all'")
+        environment = {"PASSWORD_PEPPER": PEPPER, "LOG_LEVEL": "debug"}
+        with Gateway(database.gateway_url, environment) as gateway:
+            async with Service(gateway.url) as service:
+                tokens = await walk_with_secrets(service)
+                # The function is gone, then the database itself.
+                database.query("alter function credits.use_credits rename to gone")
+                user = await service.new_session()
+                canary = {"description": SECRETS["description"], "idempotencyKey": SECRETS["idempotency key"]}
+                assert (await user.use(**canary)).status == 500
+                cluster._execute(f"drop database {database.name} with (force)")
+                cluster._execute(f"create database {database.name} template template0")  # for the fixture to drop
+                failed = await service.login(SECRETS["e-mail"], SECRETS["password"])
+                assert failed.status in {500, 503}
+                assert (await user.use(**canary)).status in {500, 503}
+            url_password = database.gateway_url.split(":")[2].partition("@")[0]
+            signing_key = next((gateway.data_dir / "keys").glob("*.pem")).read_text().splitlines()[3]
+        output = "".join(gateway.output)
+    with cluster.log.open() as log:
+        log.seek(before)
+        server = log.read()
+
+    assert '"database_error"' in output
+    assert database.name in server, "the server's log is not the one that was read"
+    canaries = {**SECRETS, "database password": url_password, "signing key": signing_key}
+    canaries |= {f"token {i}": part for i, token in enumerate(tokens) for part in [token.rpartition(".")[2]]}
+    canaries |= {f"claims {i}": token.split(".")[1] for i, token in enumerate(tokens) if token.count(".") == 2}
+    assert [name for name, canary in canaries.items() if canary in output] == []
+    assert [name for name, canary in canaries.items() if canary in server] == []
+
+
+async def test_a_log_line_is_json_with_the_route_and_not_the_path(gateway: Gateway, service: Service) -> None:
+    await service.get("/api/v1/credits/packages?limit=1", headers={"X-Request-Id": "one-line"})
+    await until(lambda: any('"one-line"' in line for line in gateway.output))
+    (line,) = [line for line in gateway.output if '"one-line"' in line]
+    entry = json.loads(line)
+    assert entry.pop("timestamp")
+    assert entry.pop("ms") >= 0
+    assert entry == {
+        "method": "GET",
+        "route": "/api/v1/credits/packages",
+        "status": 401,
+        "code": "authentication_required",
+        "request_id": "one-line",
+        "event": "request",
+        "level": "info",
+    }

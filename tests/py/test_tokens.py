@@ -1,0 +1,526 @@
+"""Access tokens: what a good one says, which forgeries are refused, and keys that change without a failed request."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import stat
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
+
+from gateway.keys import KeyDirectory
+from gateway.routes import BASE_PATH, ROUTES, Access
+from support import Database, Gateway, Reply, Service, Session, assert_problem, mana
+
+VALIDATE = "/api/v1/auth/validate"
+BEARER_ROUTES = [route for route in ROUTES if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}]
+CLAIMS = {"sub", "email", "role", "sessionId", "deviceId", "iss", "aud", "iat", "exp", "jti"}
+
+
+@pytest.fixture(scope="module")
+async def session(gateway: Gateway) -> AsyncIterator[Session]:
+    async with Service(gateway.url) as client:
+        yield await client.new_session(deviceId="phone-1")
+
+
+@pytest.fixture(scope="module")
+async def stranger(gateway: Gateway, session: Session) -> Session:
+    """Another user of the same gateway."""
+    return await session.service.new_session()
+
+
+def base64url(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    return jwt.decode(token, options={"verify_signature": False})
+
+
+def private_keys(data_dir: Path) -> dict[str, RSAPrivateKey]:
+    """The keys of a gateway, read without its code."""
+    keys = {}
+    for path in (data_dir / "keys").glob("*.pem"):
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        assert isinstance(key, RSAPrivateKey)
+        keys[path.stem] = key
+    return keys
+
+
+def public_pem(key: RSAPublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def thumbprint(jwk: dict[str, str]) -> str:
+    """RFC 7638, written down a second time."""
+    canonical = f'{{"e":"{jwk["e"]}","kty":"{jwk["kty"]}","n":"{jwk["n"]}"}}'
+    return base64url(hashlib.sha256(canonical.encode()).digest()).decode()
+
+
+# ---------------------------------------------------------------- a good token
+
+
+async def test_a_token_has_the_claims_of_the_contract_and_no_others(session: Session, stranger: Session) -> None:
+    assert set(claims_of(session.access_token)) == CLAIMS
+    assert set(claims_of(stranger.access_token)) == CLAIMS - {"deviceId"}
+
+
+async def test_a_token_says_who_and_for_how_long(session: Session) -> None:
+    claims = claims_of(session.access_token)
+    assert claims["sub"] == session.user_id
+    assert (claims["email"], claims["role"], claims["deviceId"]) == (session.email, "user", "phone-1")
+    assert (claims["iss"], claims["aud"]) == ("manacore", "manacore")
+    assert claims["exp"] - claims["iat"] == 900
+    assert abs(claims["iat"] - time.time()) < 300
+    assert uuid.UUID(claims["sessionId"]).version == 7
+    assert uuid.UUID(claims["jti"])
+
+
+async def test_every_token_has_a_jti_of_its_own(session: Session) -> None:
+    again = await session.service.session(session.email)
+    assert claims_of(again.access_token)["jti"] != claims_of(session.access_token)["jti"]
+
+
+async def test_the_header_names_algorithm_type_and_key_and_nothing_else(gateway: Gateway, session: Session) -> None:
+    (kid,) = private_keys(gateway.data_dir)
+    header = jwt.get_unverified_header(session.access_token)
+    assert header == {"alg": "RS256", "typ": "at+jwt", "kid": kid}
+
+
+async def test_the_kid_is_the_thumbprint_of_the_key(session: Session) -> None:
+    published = (await session.service.get("/.well-known/jwks.json")).body["keys"]
+    assert [key["kid"] for key in published] == [thumbprint(key) for key in published]
+
+
+async def test_the_published_set_verifies_a_token_and_holds_no_secret(session: Session) -> None:
+    reply = await session.service.get("/.well-known/jwks.json")
+    assert "max-age" in reply.headers["Cache-Control"]
+    (published,) = reply.body["keys"]
+    assert set(published) == {"kty", "use", "alg", "kid", "n", "e"}
+    keys = jwt.PyJWKSet.from_dict(reply.body)
+    key = keys[jwt.get_unverified_header(session.access_token)["kid"]]
+    claims = jwt.decode(session.access_token, key, algorithms=["RS256"], audience="manacore", issuer="manacore")
+    assert claims["sub"] == session.user_id
+
+
+async def test_validate_shows_the_claims_of_a_good_token(session: Session) -> None:
+    reply = await session.service.post(VALIDATE, {"token": session.access_token})
+    assert (reply.status, reply.body) == (200, {"valid": True, "payload": claims_of(session.access_token)})
+
+
+# ---------------------------------------------------------------- forgeries
+
+
+class Forger:
+    """A thief with the gateway's own key, a key of their own, and somebody's tokens."""
+
+    def __init__(self, gateway: Gateway, session: Session, stranger: Session) -> None:
+        ((self.kid, self.key),) = private_keys(gateway.data_dir).items()
+        self.own_key = generate_private_key(65537, 2048)
+        self.session = session
+        self.stranger = stranger
+        self.claims = claims_of(session.access_token)
+
+    def sign(
+        self, *, without: str | None = None, header: dict[str, Any] | None = None, key: Any = None, **claims: Any
+    ) -> str:
+        """A token of the gateway's own make, but for what is said here. Header None drops a member."""
+        payload = {name: value for name, value in {**self.claims, **claims}.items() if name != without}
+        members = {"alg": "RS256", "typ": "at+jwt", "kid": self.kid, **(header or {})}
+        members = {name: value for name, value in members.items() if value is not None}
+        signed = jwt.encode(payload, key or self.key, algorithm=members.pop("alg"), headers=members)
+        if "kid" not in members:
+            assert "kid" not in jwt.get_unverified_header(signed)
+        return signed
+
+    def assemble(self, header: dict[str, Any], sign: Callable[[bytes], bytes]) -> str:
+        """A token that PyJWT would not make."""
+        parts = [
+            base64url(json.dumps(part).encode()) for part in ({"typ": "at+jwt", "kid": self.kid, **header}, self.claims)
+        ]
+        signed = b".".join(parts)
+        return (signed + b"." + base64url(sign(signed))).decode()
+
+    def hs256(self, secret: bytes) -> str:
+        return self.assemble({"alg": "HS256"}, lambda signed: hmac.digest(secret, signed, "sha256"))
+
+    def changed(self, segment: int, at: int) -> str:
+        """The good token with another character in one place."""
+        parts = self.session.access_token.split(".")
+        text = parts[segment]
+        other = "A" if text[at] != "A" else "B"
+        parts[segment] = text[:at] + other + (text[at + 1 :] if at != -1 else "")
+        return ".".join(parts)
+
+    def own_jwk(self) -> dict[str, Any]:
+        jwk: dict[str, Any] = jwt.algorithms.RSAAlgorithm.to_jwk(self.own_key.public_key(), as_dict=True)
+        return jwk
+
+
+NOW = time.time()
+DER = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+FORGERIES: dict[str, Callable[[Forger], str]] = {
+    "alg none": lambda f: f.assemble({"alg": "none"}, lambda _: b""),
+    "alg None": lambda f: f.assemble({"alg": "None"}, lambda _: b""),
+    "no alg": lambda f: f.assemble({}, lambda _: b""),
+    "alg null": lambda f: f.assemble({"alg": None}, lambda _: b""),
+    "alg a list": lambda f: f.assemble({"alg": ["RS256"]}, lambda _: b""),
+    "no signature": lambda f: f.session.access_token.rpartition(".")[0] + ".",
+    "two segments": lambda f: f.session.access_token.rpartition(".")[0],
+    "four segments": lambda f: f.session.access_token + ".x",
+    "HS256 with the public key in PEM": lambda f: f.hs256(public_pem(f.key.public_key())),
+    "HS256 with the public key in PEM, no line end": lambda f: f.hs256(public_pem(f.key.public_key()).strip()),
+    "HS256 with the public key in DER": lambda f: f.hs256(f.key.public_key().public_bytes(*DER)),
+    "HS256 with nothing": lambda f: f.hs256(b""),
+    "RS384 by the right key": lambda f: f.sign(header={"alg": "RS384"}),
+    "RS512 by the right key": lambda f: f.sign(header={"alg": "RS512"}),
+    "PS256 by the right key": lambda f: f.sign(header={"alg": "PS256"}),
+    "RS256 by another key under the right kid": lambda f: f.sign(key=f.own_key),
+    "unknown kid": lambda f: f.sign(header={"kid": "unknown"}),
+    "kid of another key": lambda f: f.sign(header={"kid": thumbprint(f.own_jwk())}, key=f.own_key),
+    "no kid": lambda f: f.sign(header={"kid": None}),
+    "empty kid": lambda f: f.sign(header={"kid": ""}),
+    "kid a path": lambda f: f.sign(header={"kid": f"../keys/{f.kid}"}),
+    "kid with another case": lambda f: f.sign(header={"kid": f.kid.swapcase()}),
+    "typ JWT": lambda f: f.sign(header={"typ": "JWT"}),
+    "typ in capitals": lambda f: f.sign(header={"typ": "AT+JWT"}),
+    "no typ": lambda f: f.assemble({"alg": "RS256", "typ": None}, lambda _: b""),
+    "unknown crit": lambda f: f.sign(header={"crit": ["exp2"], "exp2": 1}),
+    "own key in jwk": lambda f: f.sign(header={"jwk": f.own_jwk()}, key=f.own_key),
+    "own key behind jku": lambda f: f.sign(header={"jku": "http://127.0.0.1:1/jwks.json"}, key=f.own_key),
+    "own key behind x5u": lambda f: f.sign(header={"x5u": "http://127.0.0.1:1/x.pem"}, key=f.own_key),
+    "foreign issuer": lambda f: f.sign(iss="elsewhere"),
+    "issuer with a slash": lambda f: f.sign(iss="manacore/"),
+    "foreign audience": lambda f: f.sign(aud="elsewhere"),
+    "foreign audiences": lambda f: f.sign(aud=["elsewhere", "nowhere"]),
+    "empty audience": lambda f: f.sign(aud=[]),
+    "issued in the future": lambda f: f.sign(iat=NOW + 3600),
+    "not yet valid": lambda f: f.sign(nbf=NOW + 3600),
+    "expiry a word": lambda f: f.sign(exp="tomorrow"),
+    **{f"no {name}": lambda f, name=name: f.sign(without=name) for name in sorted(CLAIMS - {"email", "deviceId"})},
+    "subject no UUID": lambda f: f.sign(sub="admin"),
+    "changed first byte of the header": lambda f: f.changed(0, 4),
+    "changed byte of the header": lambda f: f.changed(0, 20),
+    "changed first byte of the claims": lambda f: f.changed(1, 4),
+    "changed byte of the claims": lambda f: f.changed(1, 100),
+    "changed first byte of the signature": lambda f: f.changed(2, 0),
+    "changed byte of the signature": lambda f: f.changed(2, 100),
+    "claims of another token": lambda f: swap(f.session.access_token, f.stranger.access_token, 1),
+    "signature of another token": lambda f: swap(f.session.access_token, f.stranger.access_token, 2),
+    "100 KB of claims": lambda f: f.sign(filler="x" * 100_000),
+    "9000 characters": lambda f: f.sign(filler="x" * 6_000),
+    "claims an array": lambda f: raw(f, b"[]"),
+    "claims no JSON": lambda f: raw(f, b"{"),
+    "refresh token": lambda f: f.session.refresh_token,
+}
+EXPIRED = {
+    "expired": lambda f: f.sign(iat=int(NOW) - 1000, exp=int(NOW) - 100),
+    "expired in 1970": lambda f: f.sign(exp=0),
+}
+# Signed with the right key, as a bug elsewhere or a stale token would have it: the database refuses.
+UNTRUE = {
+    "session of nobody": ("session_ended", lambda f: f.sign(sessionId=str(uuid.uuid4()))),
+    "session of another user": (
+        "session_ended",
+        lambda f: f.sign(sessionId=claims_of(f.stranger.access_token)["sessionId"]),
+    ),
+    "user unknown": ("session_ended", lambda f: f.sign(sub=str(uuid.uuid4()))),
+    "user another, session own": ("session_ended", lambda f: f.sign(sub=f.stranger.user_id)),
+    "role admin": ("role_changed", lambda f: f.sign(role="admin")),
+    "role service": ("role_changed", lambda f: f.sign(role="service")),
+    "role unknown": ("role_changed", lambda f: f.sign(role="god")),
+    "role empty": ("role_changed", lambda f: f.sign(role="")),
+}
+
+
+def swap(token: str, other: str, segment: int) -> str:
+    parts = token.split(".")
+    parts[segment] = other.split(".")[segment]
+    return ".".join(parts)
+
+
+def raw(forger: Forger, payload: bytes) -> str:
+    """These very bytes as claims, signed by the right key."""
+    return jwt.api_jws.encode(payload, forger.key, algorithm="RS256", headers={"kid": forger.kid, "typ": "at+jwt"})
+
+
+@pytest.fixture(scope="module")
+def forger(gateway: Gateway, session: Session, stranger: Session) -> Forger:
+    return Forger(gateway, session, stranger)
+
+
+async def assert_refused_everywhere(service: Service, token: str, code: str) -> None:
+    for route in BEARER_ROUTES:
+        body = {"amount": 1, "appId": "a", "description": "d"} if route.path == "/credits/use" else None
+        if len(token) > 8000:
+            break  # no header is that long
+        assert_problem(await service.request(route.method, BASE_PATH + route.path, token=token, body=body), 401, code)
+    reply = await service.post(VALIDATE, {"token": token})
+    if len(token) > 60_000:
+        assert_problem(reply, 413, "payload_too_large")
+    elif len(token) > 8192:
+        assert_problem(reply, 400, "invalid_request")
+    else:
+        assert (reply.status, reply.body) == (200, {"valid": False, "error": code})
+
+
+async def test_the_forger_can_make_a_good_token(forger: Forger) -> None:
+    """Otherwise none of the refusals below would say anything."""
+    reply = await forger.session.service.get("/api/v1/credits/balance", token=forger.sign(jti=str(uuid.uuid4())))
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize("what", FORGERIES)
+async def test_a_forgery_is_refused_everywhere(forger: Forger, what: str) -> None:
+    await assert_refused_everywhere(forger.session.service, FORGERIES[what](forger), "invalid_token")
+
+
+@pytest.mark.parametrize("what", EXPIRED)
+async def test_an_expired_token_is_refused_everywhere(forger: Forger, what: str) -> None:
+    await assert_refused_everywhere(forger.session.service, EXPIRED[what](forger), "token_expired")
+
+
+@pytest.mark.parametrize("what", UNTRUE)
+async def test_claims_that_are_not_true_are_refused_everywhere(forger: Forger, what: str) -> None:
+    code, forge = UNTRUE[what]
+    await assert_refused_everywhere(forger.session.service, forge(forger), code)
+
+
+@pytest.mark.parametrize(
+    "session_id", ["admin", "", "null", 5, None, ["a"], "00000000-0000-0000-0000-00000000000", "\0"]
+)
+async def test_a_session_id_that_is_no_uuid_is_a_401(forger: Forger, session_id: Any) -> None:
+    token = forger.sign(sessionId=session_id)
+    service = forger.session.service
+    for route in BEARER_ROUTES:
+        body = {"amount": 1, "appId": "a", "description": "d"} if route.path == "/credits/use" else None
+        reply = await service.request(route.method, BASE_PATH + route.path, token=token, body=body)
+        assert reply.status == 401, reply.text
+    reply = await service.post(VALIDATE, {"token": token})
+    assert (reply.status, reply.body["valid"]) == (200, False), reply.text
+
+
+async def test_an_access_token_is_no_refresh_token(session: Session) -> None:
+    assert_problem(await session.service.refresh(session.access_token), 401, "invalid_refresh_token")
+    reply = await session.service.post("/api/v1/auth/logout", {"refreshToken": session.access_token})
+    assert_problem(reply, 401, "invalid_refresh_token")
+
+
+async def test_an_audience_among_others_is_ours(forger: Forger) -> None:
+    token = forger.sign(aud=["elsewhere", "manacore"])
+    assert (await forger.session.service.get("/api/v1/credits/balance", token=token)).status == 200
+
+
+async def test_none_of_it_harmed_the_session_or_showed_in_an_error(gateway: Gateway, session: Session) -> None:
+    assert (await session.balance())["totalSpent"] == 0
+    assert [line for line in gateway.output if '"level":"error"' in line] == []
+
+
+# ---------------------------------------------------------------- keys
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+
+
+def keys(data_dir: Path, *arguments: str) -> str:
+    done = mana("keys", *arguments, environment={"DATA_DIR": str(data_dir)})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_first_key_is_made_once(data_dir: Path) -> None:
+    kid = keys(data_dir, "generate")
+    assert list(private_keys(data_dir)) == [kid]
+    refused = mana("keys", "generate", environment={"DATA_DIR": str(data_dir)})
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.splitlines() == ["error: there are signing keys already", "hint:  run: mana keys rotate"]
+    assert list(private_keys(data_dir)) == [kid]
+
+
+@pytest.mark.parametrize(("arguments", "size"), [((), 2048), (("--bits", "3072"), 3072)])
+def test_a_key_has_2048_bits_or_as_many_as_asked_for(data_dir: Path, arguments: tuple[str, ...], size: int) -> None:
+    kid = keys(data_dir, "generate", *arguments)
+    assert private_keys(data_dir)[kid].key_size == size
+
+
+@pytest.mark.parametrize("bits", ["1024", "0", "-1"])
+def test_a_short_key_is_refused(data_dir: Path, bits: str) -> None:
+    refused = mana("keys", "generate", "--bits", bits, environment={"DATA_DIR": str(data_dir)})
+    assert refused.returncode == 1
+    assert refused.stderr == "error: a key needs at least 2048 bits (RFC 7518, section 3.3)\n"
+    assert private_keys(data_dir) == {}
+
+
+def test_key_files_are_readable_by_their_owner_alone(data_dir: Path) -> None:
+    keys(data_dir, "generate")
+    keys(data_dir, "rotate")
+    directory = data_dir / "keys"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    files = list(directory.iterdir())
+    assert {path.suffix for path in files} == {".pem", ".json"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_there_is_no_rotation_without_a_first_key(data_dir: Path) -> None:
+    refused = mana("keys", "rotate", environment={"DATA_DIR": str(data_dir)})
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[0] == "error: there are no signing keys to rotate"
+
+
+def test_a_lead_that_caches_would_miss_is_refused(data_dir: Path) -> None:
+    keys(data_dir, "generate")
+    assert mana("keys", "rotate", "--lead", "4", environment={"DATA_DIR": str(data_dir)}).returncode == 2
+    assert len(private_keys(data_dir)) == 1
+
+
+def test_the_list_says_what_each_key_does(data_dir: Path) -> None:
+    first = keys(data_dir, "generate")
+    second = keys(data_dir, "rotate", "--lead", "100")
+    lines = keys(data_dir, "list").splitlines()
+    assert [line.split()[0] for line in lines] == [first, second]
+    assert "signs" in lines[0]
+    assert "is published, signs in" in lines[1]
+
+
+def test_a_key_signs_from_its_time_on_and_verifies_until_the_last_token_is_over(data_dir: Path) -> None:
+    first = keys(data_dir, "generate")
+    second = keys(data_dir, "rotate", "--lead", "100", "--token-ttl", "900")
+    old, new = KeyDirectory(data_dir / "keys").entries()
+    assert (old.kid, new.kid) == (first, second)
+    assert new.signs_from - new.created_at == 100
+    assert new.verifies_until is None
+    assert old.verifies_until
+    assert old.verifies_until >= new.signs_from + 900
+
+
+def test_a_rotation_deletes_keys_whose_time_is_over(data_dir: Path) -> None:
+    first = keys(data_dir, "generate")
+    second = keys(data_dir, "rotate")
+    manifest = data_dir / "keys" / "keys.json"
+    entries = json.loads(manifest.read_text())
+    entries[0]["verifies_until"] = time.time() - 1
+    manifest.write_text(json.dumps(entries))
+    third = keys(data_dir, "rotate")
+    assert set(private_keys(data_dir)) == {second, third}
+    assert first not in {second, third}
+
+
+async def test_a_rotation_under_load_fails_no_request(database: Database) -> None:
+    """With two workers: the new key is published before it signs, and old tokens go on working."""
+    published: set[str] = set()
+    signing: list[str] = []
+    replies: list[Reply] = []
+    close = {"Connection": "close"}  # so that each request may meet the other worker
+
+    with Gateway(database.gateway_url, {"WORKERS": "2"}) as gateway:
+        (first,) = private_keys(gateway.data_dir)
+        async with Service(gateway.url) as service:
+            user = await service.new_session()
+            refresh_token = user.refresh_token
+            first_signed = 0
+
+            async def load() -> None:
+                nonlocal refresh_token, first_signed
+                jwks = await service.get("/.well-known/jwks.json", headers=close)
+                published.update(key["kid"] for key in jwks.body["keys"])
+                refreshed = await service.post("/api/v1/auth/refresh", {"refreshToken": refresh_token}, headers=close)
+                replies.extend([jwks, refreshed])
+                refresh_token = refreshed.body["refreshToken"]
+                kid = jwt.get_unverified_header(refreshed.body["accessToken"])["kid"]
+                assert kid in published, "signed by a key that was not published before"
+                if kid not in {first, *signing}:
+                    first_signed = claims_of(refreshed.body["accessToken"])["iat"]
+                signing.append(kid)
+                for token in (user.access_token, refreshed.body["accessToken"]):
+                    replies.append(await service.get("/api/v1/credits/balance", token=token, headers=close))
+
+            for _ in range(5):
+                await load()
+            assert set(signing) == {first}
+            second = await asyncio.to_thread(keys, gateway.data_dir, "rotate", "--lead", "5")
+            deadline = time.monotonic() + 30
+            while signing[-10:].count(second) < 10 and time.monotonic() < deadline:
+                await load()
+
+            signs_from = KeyDirectory(gateway.data_dir / "keys").entries()[-1].signs_from
+            assert first_signed >= int(signs_from), "it signed before its time"
+            assert set(signing[signing.index(second) :]) <= {first, second}
+            assert signing[-10:] == [second] * 10
+            assert published == {first, second}
+            assert {reply.status for reply in replies} == {200}
+            assert (await service.get("/api/v1/credits/balance", token=user.access_token)).status == 200
+        assert [line for line in gateway.output if '"level":"error"' in line] == []
+
+
+def private_pem(key: RSAPrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+async def test_keys_come_from_the_environment(database: Database, escaped: bool) -> None:
+    """One signs; it and every public key verify; line ends may be written as \\n."""
+    own, *older = (generate_private_key(65537, 2048) for _ in range(3))
+    further = "".join(public_pem(key.public_key()).decode() for key in older)
+
+    def written(pem: str) -> str:
+        return pem.replace("\n", "\\n") if escaped else pem
+
+    environment = {"JWT_PRIVATE_KEY": written(private_pem(own)), "JWT_PUBLIC_KEY": written(further)}
+    with Gateway(database.gateway_url, environment) as gateway:
+        async with Service(gateway.url) as service:
+            jwks = (await service.get("/.well-known/jwks.json")).body["keys"]
+            kids = [thumbprint(jwt.algorithms.RSAAlgorithm.to_jwk(k.public_key(), as_dict=True)) for k in (own, *older)]
+            assert {key["kid"] for key in jwks} == set(kids)
+            user = await service.new_session()
+            assert jwt.get_unverified_header(user.access_token)["kid"] == kids[0]
+            claims = claims_of(user.access_token)
+            for kid, key in zip(kids, (own, *older), strict=True):
+                token = jwt.encode(claims, key, algorithm="RS256", headers={"kid": kid, "typ": "at+jwt"})
+                assert (await service.get("/api/v1/credits/balance", token=token)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"JWT_PRIVATE_KEY": "garbage"}, "error: JWT_PRIVATE_KEY must be a key in PEM form"),
+        ({"JWT_PRIVATE_KEY": "-----BEGIN garbage"}, "error: the signing key is not a readable private key in PEM form"),
+        (
+            {"JWT_PRIVATE_KEY": private_pem(generate_private_key(65537, 1024))},  # noqa: S505
+            "error: the signing key must be an RSA key of at least 2048 bits",
+        ),
+        (
+            {
+                "JWT_PRIVATE_KEY": private_pem(generate_private_key(65537, 2048)),
+                "JWT_PUBLIC_KEY": "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----",
+            },
+            "error: JWT_PUBLIC_KEY holds a key that is not readable",
+        ),
+    ],
+)
+def test_a_bad_key_in_the_environment_stops_the_start(
+    database: Database, environment: dict[str, str], line: str
+) -> None:
+    gateway = Gateway(database.gateway_url, environment)
+    gateway.start(expect_up=False)
+    assert gateway.process
+    assert gateway.process.wait(30) == 1
+    gateway.__exit__()
+    assert line + "\n" in gateway.output
+    assert not any("Traceback" in written for written in gateway.output)
+    assert not any("PRIVATE" in written and "BEGIN" in written for written in gateway.output)
