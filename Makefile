@@ -36,7 +36,7 @@ pgtap: .venv/test.stamp ## the tests in SQL, in a database of their own
 	$(BIN)/python tests/server.py pg_prove --recurse --ext .sql tests/sql
 
 pytest: .venv/test.stamp ## the tests in Python
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
 	$(BIN)/python tests/bench/run.py $(ARGS)
