@@ -26,7 +26,7 @@ missing() {
     command -v pg_prove >/dev/null || echo "libtap-parser-sourcehandler-pgtap-perl pg_prove (CPAN: TAP::Parser::SourceHandler::pgTAP)"
     command -v redis-server >/dev/null || echo "redis-server Redis"
     command -v pgbouncer >/dev/null || echo "pgbouncer PgBouncer"
-    command -v chromium chromium-browser google-chrome >/dev/null || echo "chromium Chromium"
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo "chromium Chromium"
     [ -e "$extensions/pgtap.control" ] || echo "postgresql-$version-pgtap pgTAP (https://pgtap.org)"
     [ -e "$extensions/plpgsql_check.control" ] ||
         echo "postgresql-$version-plpgsql-check plpgsql_check (https://github.com/okbob/plpgsql_check)"
