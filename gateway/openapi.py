@@ -20,7 +20,8 @@ _WITH_BODY = ("invalid_request", "request_timeout", "payload_too_large", "unsupp
 
 def document() -> bytes:
     """The document as JSON."""
-    models = {ProblemDocument, *(model for route in ROUTES for model in _models(route))}
+    # In the order of the routes, and each once.
+    models = dict.fromkeys([*(model for route in ROUTES for model in _models(route)), ProblemDocument])
     _, schemas = msgspec.json.schema_components(models, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
