@@ -25,6 +25,7 @@ def create_app(settings: Settings) -> web.Application:
     """The application. It raises OperatorError at its start when something is not set up."""
     app = web.Application(client_max_size=api.MAX_BODY, middlewares=[answer])
     app[probes.DRAINING] = asyncio.Event()
+    app[probes.DATABASE_CHECK] = probes.DatabaseCheck()
     app.cleanup_ctx.append(services(settings))
     app.on_shutdown.append(_drain)
 

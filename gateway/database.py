@@ -36,7 +36,11 @@ CONNECT_TIMEOUT = 3  # seconds
 
 # Classes of SQLSTATE that say "not now": lost connection, rollback by concurrency, resources,
 # operator intervention (a timeout is one), lock not available.
-_NOT_NOW = ("08", "40", "53", "57", "55P03")
+_NOT_NOW = ("08", "25006", "40", "53", "57", "55P03")
+
+# A connection that answers with one of these will not do better: its prepared statements do not fit
+# the functions any more, or it leads to a server that has become read-only.
+_START_AFRESH = (b"0A000", b"25006", b"26000")
 
 # Severities after which the server ends the connection.
 _LAST_WORDS = (b"FATAL", b"PANIC")
@@ -151,8 +155,8 @@ class Lane:
         if self._wake:
             self._wake.cancel()
             self._wake = None
-        while self._waiting and (connection := self._choose()):
-            self._send(connection, self._take())
+        while (connection := self._choose()) and (calls := self._take()):
+            self._send(connection, calls)
         if self._waiting:
             # A statement may stall, and another connection take its place.
             self._wake = asyncio.get_running_loop().call_later(STALLED_AFTER, self._send_waiting)
@@ -170,13 +174,33 @@ class Lane:
         return idle if busy < self._busy else None
 
     def _take(self) -> list[_Call]:
-        """The call that waits longest, and those that may go with it."""
-        first = self._waiting.popleft()
+        """The call that waits longest, and those that may go with it.
+
+        A user whose call has stalled waits for a lock: more calls of theirs would wait for it too, and
+        take every connection.
+        """
+        since = time.monotonic() - STALLED_AFTER
+        stalled = {
+            call.arguments[0]
+            for connection in self._connections
+            if connection.sent_at <= since
+            for call in connection.calls
+            if call.route.batch and len(connection.calls) == 1
+        }
+        first = next((call for call in self._waiting if not (call.route.batch and call.arguments[0] in stalled)), None)
+        if not first:
+            return []
+        self._waiting.remove(first)
         calls = [first]
         if first.route.batch and not first.alone and self._waiting:
             others: deque[_Call] = deque()
             for call in self._waiting:
-                fits = call.route is first.route and not call.alone and len(calls) < BATCH
+                fits = (
+                    call.route is first.route
+                    and not call.alone
+                    and call.arguments[0] not in stalled
+                    and len(calls) < BATCH
+                )
                 (calls if fits else others).append(call)
             self._waiting = others
             # All batches lock users in one order, so that none waits for one that waits for it.
@@ -256,7 +280,8 @@ class Lane:
                         connection.prepared.discard(connection.preparing)
                         connection.result = result
                     connection.preparing = b""
-                elif connection.result is None:  # the first error is the one that counts
+                elif connection.result is None or connection.result.status == pq.ExecStatus.TUPLES_OK:
+                    # The first error counts, also one after the rows: the commit comes last, and may fail.
                     connection.result = result
         except psycopg.Error:
             self._lose(connection)
@@ -276,6 +301,8 @@ class Lane:
                 self._waiting.appendleft(call)
         elif not calls[0].future.done():
             calls[0].future.set_exception(_problem(calls[0].route, result))
+        if result is not None and result.error_field(pq.DiagnosticField.SQLSTATE) in _START_AFRESH:
+            self._lose(connection)
 
     def _lose(self, connection: _Connection) -> None:
         """Give a connection up: whoever waits for an answer on it will not get one."""
@@ -301,6 +328,9 @@ class Lane:
                     connect_timeout=CONNECT_TIMEOUT,
                     application_name=f"mana-gateway {self.name}",
                     tcp_user_timeout=int(LOST_AFTER * 1000),
+                    keepalives_idle=30,
+                    keepalives_interval=5,
+                    keepalives_count=2,
                 )
             except (psycopg.Error, OSError) as error:
                 _log.warning("database_unreachable", lane=self.name, error=type(error).__name__)
@@ -310,14 +340,15 @@ class Lane:
             try:
                 delay = RETRY[0]
                 await self._serve(owner)
-            except psycopg.Error as error:
+            except (psycopg.Error, OSError) as error:
                 _log.warning("database_connection_failed", lane=self.name, error=type(error).__name__)
-                await asyncio.sleep(delay)
             finally:
                 await owner.close()
+            await asyncio.sleep(delay)
 
     async def _serve(self, owner: psycopg.AsyncConnection[Any]) -> None:
-        direct = await _is_direct(owner)
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            direct = await _is_direct(owner)
         owner.pgconn.nonblocking = 1
         owner.pgconn.enter_pipeline_mode()
         loop = asyncio.get_running_loop()

@@ -29,6 +29,7 @@ SCHEMAS = ("auth", "credits", "api")
 DEFINERS = ("mana_auth", "mana_ledger", "mana_auditor")
 ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_backend", "mana_reader")
 LOCK_KEY = 0x6D616E61  # "mana"; the number after it is for the connection that migrates
+OTHER_DEPLOY_AWAITED_FOR: LiteralString = "60s"
 LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
 
 _PACKAGED = Path(__file__).parent / "_sql"
@@ -146,6 +147,9 @@ def connect(url: str) -> psycopg.Connection:
     """A connection of an administrator, in autocommit. Raises OperatorError when there is none."""
     try:
         return psycopg.connect(url, autocommit=True, connect_timeout=10)
+    except psycopg.ProgrammingError:
+        # Its text quotes the URL, and the URL has a password.
+        raise OperatorError("the database's URL is not a valid one") from None
     except psycopg.OperationalError as error:
         raise OperatorError(f"cannot connect to the database: {str(error).splitlines()[0]}") from error
 
@@ -153,7 +157,11 @@ def connect(url: str) -> psycopg.Connection:
 @contextmanager
 def _locked(url: str) -> Iterator[psycopg.Connection]:
     with connect(url) as connection:
-        connection.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
+        connection.execute(f"set lock_timeout = '{OTHER_DEPLOY_AWAITED_FOR}'")
+        try:
+            connection.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
+        except psycopg.errors.LockNotAvailable as error:
+            raise OperatorError("another deploy of this database is still running", hint="try again later") from error
         connection.execute("create schema if not exists deploy")
         connection.execute("revoke all on schema deploy from public")
         yield connection

@@ -62,8 +62,10 @@ class KeyRing:
     def signing_key(self) -> tuple[str, RSAPrivateKey]:
         """The kid and the key that signs now: of those whose time has come, the newest."""
         now = time.time()
-        ready = [key for key in self._keys.values() if key.private and key.signs_from <= now]
-        newest = max(ready, key=lambda key: key.signs_from)
+        ours = [key for key in self._keys.values() if key.private]
+        ready = [key for key in ours if key.signs_from <= now]
+        # No key's time has come when the clock went back: the oldest is known to most.
+        newest = max(ready, key=lambda key: key.signs_from) if ready else min(ours, key=lambda key: key.signs_from)
         assert newest.private  # noqa: S101 - for the type checker: `ready` has only such keys
         return newest.kid, newest.private
 

@@ -129,7 +129,7 @@ def client_address(peer: str, forwarded_for: list[str], trusted_proxies: int) ->
     if not trusted_proxies or len(hops) < trusted_proxies:
         return peer
     try:
-        return str(ipaddress.ip_address(hops[-trusted_proxies]))
+        return str(ipaddress.ip_address(hops[-trusted_proxies].partition("%")[0]))
     except ValueError:
         return peer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import time
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,13 @@ from aiohttp import web
 
 from gateway import __version__, metrics, openapi
 from gateway.answers import JSON, Handler
+from gateway.database import Database
 from gateway.keys import PUBLISHED_FOR
 from gateway.problems import Problem
 from gateway.routes import HEALTH
 from gateway.services import SERVICES
 
+CHECKED_EVERY = 1.0  # seconds
 DRAINING = web.AppKey("draining", asyncio.Event)
 
 _PAGE_POLICY = (
@@ -36,13 +39,35 @@ def add_routes(router: web.UrlDispatcher) -> None:
         router.add_get(path, _file(file))
 
 
+class DatabaseCheck:
+    """Whether the database answers, asked once a second at most: probes must not crowd out calls."""
+
+    def __init__(self) -> None:
+        self._asked_at = float("-inf")
+        self._asking: asyncio.Future[str] | None = None
+
+    async def outcome(self, database: Database) -> str:
+        """``ok``, ``misconfigured`` or ``unreachable``."""
+        now = time.monotonic()
+        if self._asking is None or (self._asking.done() and now - self._asked_at > CHECKED_EVERY):
+            self._asked_at = now
+            self._asking = asyncio.ensure_future(self._ask(database))
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self, database: Database) -> str:
+        try:
+            reply = await database.call(HEALTH, ())
+        except Problem:
+            return "unreachable"
+        return "ok" if reply.status == 200 else "misconfigured"
+
+
+DATABASE_CHECK = web.AppKey("database_check", DatabaseCheck)
+
+
 async def _health(request: web.Request) -> web.Response:
     """Whether this worker should get requests: 503 while it stops, or while the database is not right."""
-    try:
-        reply = await request.app[SERVICES].database.call(HEALTH, ())
-        database = "ok" if reply.status == 200 else "misconfigured"
-    except Problem:
-        database = "unreachable"
+    database = await request.app[DATABASE_CHECK].outcome(request.app[SERVICES].database)
     stopping = request.app[DRAINING].is_set()
     ready = database == "ok" and not stopping
     status = {

@@ -9,6 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 from gateway.problems import OperatorError
 
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)?", re.ASCII)
@@ -38,6 +41,10 @@ def _duration(value: str) -> timedelta:
 def _database(value: str) -> str:
     if not re.match(r"postgres(ql)?://", value):
         raise ValueError("must be a URL such as postgresql://mana_gateway:..@host:5432/mana")
+    try:
+        conninfo_to_dict(value)
+    except psycopg.ProgrammingError:
+        raise ValueError("is not a valid URL") from None
     return value
 
 

@@ -35,6 +35,8 @@ begin
             alter role mana_gateway set lock_timeout = '2s';
             alter role mana_gateway set idle_in_transaction_session_timeout = '5s';
             alter role mana_gateway set search_path = pg_catalog, pg_temp;
+            -- The functions lock, then read again: that takes a new snapshot for each statement.
+            alter role mana_gateway set default_transaction_isolation = 'read committed';
             return;
         exception
             when unique_violation or internal_error then

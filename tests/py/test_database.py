@@ -111,3 +111,49 @@ async def test_spends_of_a_crowd_do_share_transactions(service: Service, databas
         [UUID(session.user_id) for session in sessions],
     )
     assert transactions < len(sessions)
+
+
+async def test_a_user_whose_row_is_locked_does_not_hold_up_the_others(service: Service, database: Database) -> None:
+    locked, other = await service.new_session(), await service.new_session()
+    with database.connect() as connection, connection.transaction():
+        connection.execute("select from credits.balances where user_id = %s for update", (locked.user_id,))
+        spends = [asyncio.create_task(locked.use(1)) for _ in range(24)]
+        await asyncio.sleep(0.2)
+        for _ in range(5):
+            assert (await other.get("/api/v1/credits/balance")).status == 200
+    statuses = [(await spend).status for spend in spends]
+    assert set(statuses) <= {200, 503}
+    left = (await locked.balance())["freeCreditsRemaining"]
+    assert left == 150 - statuses.count(200)
+
+
+REFUSE_AT_COMMIT = """
+create function test.refuse() returns trigger language plpgsql as $$ begin raise 'not at commit'; end $$;
+create constraint trigger refuse after insert on credits.transactions
+    deferrable initially deferred for each row when (new.type = 'usage') execute function test.refuse();
+"""
+
+
+@pytest.mark.parametrize("crowd", [1, 30])
+async def test_a_commit_that_fails_is_no_success(service: Service, database: Database, crowd: int) -> None:
+    sessions = [await service.new_session() for _ in range(crowd)]
+    database.query("grant execute on all functions in schema test to public")
+    with database.connect() as connection:
+        connection.execute(REFUSE_AT_COMMIT)
+        try:
+            replies = await together(*(session.use(1) for session in sessions))
+        finally:
+            connection.execute("drop trigger refuse on credits.transactions; drop function test.refuse()")
+    assert {reply.status for reply in replies} == {500}
+    assert {(await session.balance())["freeCreditsRemaining"] for session in sessions} == {150}
+
+
+async def test_a_function_whose_result_changed_works_again_on_a_new_connection(
+    service: Service, database: Database
+) -> None:
+    session = await service.new_session()
+    await together(*(session.balance() for _ in range(30)))
+    with database.connect() as connection:
+        connection.execute("alter type api.response add attribute extra text")
+        connection.execute("alter type api.response drop attribute extra")
+    assert await _answers_again(session)

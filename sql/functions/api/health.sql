@@ -23,6 +23,8 @@ begin
           (current_setting('statement_timeout') = '0', 'statement_timeout must be set for the gateway''s role'),
           (current_setting('lock_timeout') = '0', 'lock_timeout must be set for the gateway''s role'),
           (current_setting('password_encryption') <> 'scram-sha-256', 'password_encryption must be scram-sha-256'),
+          (current_setting('transaction_isolation') <> 'read committed',
+           'default_transaction_isolation must be read committed for the gateway''s role'),
           (current_setting('server_encoding') <> 'UTF8', 'the database''s encoding must be UTF8'),
           (current_setting('server_version_num')::int < 150000, 'PostgreSQL 15 or newer is needed'),
           ((select rolsuper or rolbypassrls from pg_roles where rolname = current_user),

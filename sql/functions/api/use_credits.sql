@@ -1,6 +1,7 @@
 -- Called by POST /api/v1/credits/use.
 --
--- Raises  PT401 as auth.begin_request does, then what credits.use_credits raises
+-- Raises  PT401 as auth.begin_request does, then what credits.try_to_use_credits raises;
+--         returns 402 insufficient_credits
 create or replace function api.use_credits(
     p_user_id          uuid,
     p_claims           text,
@@ -20,10 +21,13 @@ declare
     v_receipt credits.receipt;
 begin
     perform auth.begin_request(p_user_id, p_claims, p_context);
-    v_receipt := credits.use_credits(
+    v_receipt := credits.try_to_use_credits(
         p_amount => p_amount, p_app_id => p_app_id, p_description => p_description,
         p_idempotency_key => p_idempotency_key, p_metadata => p_metadata, p_expected_version => p_expected_version
     );
+    if v_receipt.id is null then
+        return (402, json_build_object('code', 'insufficient_credits', 'detail', 'Not enough credits.'), null::json);
+    end if;
     return (
         200,
         json_build_object(

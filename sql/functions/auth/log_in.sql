@@ -4,6 +4,7 @@
 -- null when the address or the password is wrong: a failure has to leave a trace, and raising
 -- would take it back. An unknown address costs the same bcrypt as a wrong password.
 --
+-- Locks   the user's row against being closed meanwhile.
 -- Raises  PT401 account_disabled   only to who knows the password
 create or replace function auth.log_in(
     p_email text, p_password_digest text, p_device_id text, p_device_name text, p_ttl interval
@@ -34,6 +35,11 @@ begin
     end if;
     if v_right is not true then
         perform auth.record_event('login_failed');
+        return null;
+    end if;
+    -- bcrypt took its time: whoever closes the account meanwhile has to see this session, or we that it is closed.
+    select * into v_user from auth.users where id = v_user.id for share;
+    if v_user.deleted_at is not null then
         return null;
     end if;
     if v_user.disabled_at is not null then

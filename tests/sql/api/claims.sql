@@ -84,11 +84,11 @@ select all_refused_ok(
 select is(auth.uid(), null, 'a refusal leaves no user behind');
 select is(nullif(current_setting('request.context', true), ''), null, 'and no context');
 select refusal(format(
-    'select api.use_credits(%L, %L, null, 1000, %L, %L, null, null, null)', id_of('ada'), claims_of('ada'), 'chat',
+    'select api.use_credits(%L, %L, null, 1, %L, %L, null, null, 7)', id_of('ada'), claims_of('ada'), 'chat',
     'A book'
 )) as answer \gset
 select is(
-    (:'answer', auth.uid())::text, ('PT402 | insufficient_credits | Not enough credits.', null::uuid)::text,
+    (:'answer', auth.uid())::text, ('PT409 | version_conflict | The balance has changed. Read it again and decide anew.', null::uuid)::text,
     'nor does a refusal by the business'
 );
 reset role;

@@ -1,7 +1,7 @@
 -- api.use_credits. What may be spent is in credits/use_credits.sql.
 begin;
 \ir ../setup.psql
-select plan(9);
+select plan(13);
 
 select make_users('ada', 'bob');
 
@@ -48,8 +48,9 @@ select refused_ok(
 );
 
 -- Another user
-select refused_ok(
-    $$ select use('bob', 151) $$, 'PT402', 'insufficient_credits', 'Not enough credits.', 'an overdraft is refused'
+select is(
+    (select (status, body::text)::text from use('bob', 151)),
+    (402, '{"code" : "insufficient_credits", "detail" : "Not enough credits."}')::text, 'an overdraft is refused'
 );
 select refused_ok(
     $$ select use('bob', 1, 7) $$, 'PT409', 'version_conflict',
@@ -59,6 +60,15 @@ select refused_ok(
     $$ select use('bob', 0) $$, 'PT400', 'invalid_request', 'amount: must be a whole number from 1 to 1000000000.',
     'an amount that is none is refused'
 );
+select set_clock('2030-01-02 00:00Z');
+select is((select status from use('bob', 1000)), 402, 'so is one that finds a grant due');
+select is(
+    (select body ->> 'freeCreditsRemaining' from api.get_balance(id_of('bob'), claims_of('bob'), null)),
+    '155', 'and the grant that it paid stays'
+);
+select set_clock('2030-01-03 00:00Z');
+select is((select status from use('bob', 161)), 402, 'day after day');
+select is((select status from use('bob', 160)), 200, 'none is lost');
 select ledger_is_sound();
 
 select * from finish();

@@ -145,8 +145,10 @@ select set_eq(
     ('credits.receipt(credits.transactions,boolean)', 'mana_ledger', 'invoker', 'immutable', ''),
     ('credits.require_user()',                        'mana_ledger', 'invoker', 'stable',   ''),
     ('credits.seed_packages()',                       'mana_ledger', 'definer', 'volatile', ''),
+    ('credits.try_to_use_credits(bigint,text,text,text,jsonb,bigint)',
+                                                      'mana_ledger', 'definer', 'volatile', 'gateway'),
     ('credits.use_credits(bigint,text,text,text,jsonb,bigint)',
-                                                      'mana_ledger', 'definer', 'volatile', 'backend gateway'),
+                                                      'mana_ledger', 'definer', 'volatile', 'backend'),
     ('credits.verify_ledger()',                       'mana_auditor', 'definer', 'stable',  'reader'),
 
     ('api.get_balance(uuid,text,text)',               'mana_owner', 'invoker', 'volatile', 'gateway'),

@@ -146,7 +146,10 @@ select is(
        from pg_db_role_setting
       cross join unnest(setconfig) as setting
       where setrole = 'mana_gateway'::regrole and setdatabase = 0),
-    array['idle_in_transaction_session_timeout', 'lock_timeout', 'search_path', 'statement_timeout'],
+    array[
+        'default_transaction_isolation', 'idle_in_transaction_session_timeout', 'lock_timeout', 'search_path',
+        'statement_timeout'
+    ],
     'the gateway has its timeouts and its search path'
 );
 
