@@ -88,7 +88,8 @@ select refusal(format(
     'A book'
 )) as answer \gset
 select is(
-    (:'answer', auth.uid())::text, ('PT409 | version_conflict | The balance has changed. Read it again and decide anew.', null::uuid)::text,
+    (:'answer', auth.uid())::text,
+    ('PT409 | version_conflict | The balance has changed. Read it again and decide anew.', null::uuid)::text,
     'nor does a refusal by the business'
 );
 reset role;
