@@ -8,7 +8,6 @@ import traceback
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 import structlog
@@ -66,7 +65,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:
         problem = _as_problem(error, request_id)
         code = problem.code
-        response = _problem_response(request, problem)
+        response = _problem_response(problem, request_id, request.path)
 
     _add_headers(response, request)
     _record(request, response, time.perf_counter() - started, code)
@@ -118,8 +117,8 @@ def _as_problem(error: Exception, request_id: str) -> Problem:
     return Problem("internal_error", "Something went wrong here. It has been logged.")
 
 
-def _document(problem: Problem, request_id: str, path: str) -> dict[str, Any]:
-    document: dict[str, Any] = {
+def _problem_response(problem: Problem, request_id: str, path: str) -> web.Response:
+    document: dict[str, object] = {
         "type": f"urn:mana:problem:{problem.code}",
         "title": problem.title,
         "status": problem.status,
@@ -133,11 +132,6 @@ def _document(problem: Problem, request_id: str, path: str) -> dict[str, Any]:
     }
     if problem.errors:
         document["errors"] = problem.errors
-    return document
-
-
-def _problem_response(request: web.Request, problem: Problem) -> web.Response:
-    document = _document(problem, request[REQUEST_ID], request.path)
     headers = dict(problem.headers)
     if problem.status == 401:
         headers["WWW-Authenticate"] = _challenge(problem.code)
@@ -156,7 +150,6 @@ def _challenge(code: str) -> str:
 def refusal(status: int) -> web.Response:
     """The answer to what is no request at all; nothing of it is quoted."""
     code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal_error")
-    document = _document(Problem(code, "This is not a valid HTTP request."), uuid.uuid4().hex, "")
-    return web.Response(
-        body=msgspec.json.encode(document), status=document["status"], content_type=PROBLEM_JSON, headers=_HEADERS
-    )
+    response = _problem_response(Problem(code, "This is not a valid HTTP request."), uuid.uuid4().hex, "")
+    response.headers.update(_HEADERS)
+    return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 from typing import Any
 
 from gateway import models
@@ -42,7 +43,7 @@ _CALLER: dict[Access, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)  # no slots: what follows from a route is worked out once
 class Route:
     """One endpoint. ``function`` is its SQL function in schema ``api``."""
 
@@ -61,20 +62,20 @@ class Route:
     issues_token: bool = False  # answers with claims that become an access token
     batch: tuple[str, ...] = ()  # the SQL types of the parameters, where calls may share a transaction
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The parameters of the SQL function, in order and without their ``p_``."""
         model = self.body or self.query
         fields = model.__struct_fields__ if model and self.access is not Access.TOKEN_IN_BODY else ()
         return (*_CALLER[self.access], *fields, *(("refresh_ttl",) if self.issues_token else ()))
 
-    @property
+    @cached_property
     def sql(self) -> str:
         """The one statement of this route."""
         arguments = ", ".join(f"p_{name} => ${i}" for i, name in enumerate(self.parameters, 1))
         return f"select status, body, headers from api.{self.function}({arguments})"  # noqa: S608
 
-    @property
+    @cached_property
     def batch_sql(self) -> str:
         """The statement that makes many of these calls in one transaction, each parameter an array.
 
