@@ -1,10 +1,11 @@
 """The one thing that talks to PostgreSQL: a call of one SQL function.
 
 A connection carries one statement at a time. Calls that arrive while all are busy wait, and those of
-one route then go out together, as one statement and one transaction: one round trip and one commit
-for all of them. Should that transaction fail, nothing of it has happened, and each of its calls is
-made again alone; so a call ends as if it had always been alone. Calls that hash a password have a
-lane of their own, so that a flood of logins waits for itself and nobody else.
+one route then go out together, to its function for many users: one round trip and one commit for all
+of them. That function serves who can be served at once and waits for nobody;
+the others are called again alone, and all of them when it fails, for then nothing has happened. So a
+call ends as if it had always been alone. Calls that hash a password have a lane of their own, so that
+a flood of logins waits for itself and nobody else.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from psycopg import pq
 from gateway.problems import FieldError, Problem, invalid_request, unavailable
 from gateway.routes import Route
 
-QUEUED_FOR = 1.0  # seconds that a call may wait to be sent
+QUEUED_FOR = 0.8  # seconds that a call may wait to be sent: whoever has to be refused hears it within one
 BATCH = 32  # calls that may share a transaction
 BUSY = 2  # statements of quick calls that a worker has at work at a time
 STALLED_AFTER = 0.05  # seconds after which a statement waits for something and is not counted as busy
@@ -65,8 +66,13 @@ class _Call:
     route: Route
     arguments: Sequence[bytes | None]
     future: asyncio.Future[Reply]
-    alone: bool = False  # it was in a batch that failed
-    timer: asyncio.TimerHandle | None = None
+    expires_at: float  # when it is given up, unless it was sent
+    alone: bool = False  # it was in a batch, and was not served
+
+    @property
+    def of_user(self) -> tuple[str, bytes | None] | None:
+        """The function and the user, where calls may go together."""
+        return (self.route.function, self.arguments[0]) if self.route.batch else None
 
 
 @dataclass(slots=True, eq=False)
@@ -101,6 +107,8 @@ class Lane:
         self._waiting: deque[_Call] = deque()
         self._connections: list[_Connection] = []
         self._wake: asyncio.TimerHandle | None = None
+        self._wake_at = 0.0
+        self._next_look = 0.0
 
     @property
     def waiting(self) -> int:
@@ -137,29 +145,42 @@ class Lane:
         """
         if len(self._waiting) >= self._queue:
             raise unavailable()
-        loop = asyncio.get_running_loop()
-        call = _Call(route, arguments, loop.create_future())
-        call.timer = loop.call_later(QUEUED_FOR, self._give_up, call)
-        self._waiting.append(call)
-        if not self._wake:
-            # After the calls that arrive in the same turn of the loop.
-            self._wake = loop.call_later(0, self._send_waiting)
-        return await call.future
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Call(route, arguments, future, time.monotonic() + QUEUED_FOR))
+        self._wake_in(0)  # after the calls that arrive in the same turn of the loop
+        return await future
 
-    def _give_up(self, call: _Call) -> None:
-        self._waiting.remove(call)
-        if not call.future.done():
-            call.future.set_exception(unavailable())
-
-    def _send_waiting(self) -> None:
+    def _wake_in(self, delay: float) -> None:
+        at = time.monotonic() + delay
+        if self._wake and self._wake_at <= at:
+            return
         if self._wake:
             self._wake.cancel()
-            self._wake = None
+        self._wake_at = at
+        self._wake = asyncio.get_running_loop().call_later(delay, self._wake_up)
+
+    def _wake_up(self) -> None:
+        self._wake = None
+        self._send_waiting()
+
+    def _send_waiting(self) -> None:
         while (connection := self._choose()) and (calls := self._take()):
             self._send(connection, calls)
         if self._waiting:
+            self._give_up()
             # A statement may stall, and another connection take its place.
-            self._wake = asyncio.get_running_loop().call_later(STALLED_AFTER, self._send_waiting)
+            self._wake_in(STALLED_AFTER)
+
+    def _give_up(self) -> None:
+        """Refuse the calls that have waited too long; looks at most every STALLED_AFTER."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + STALLED_AFTER
+        for call in [call for call in self._waiting if call.expires_at <= now]:
+            self._waiting.remove(call)
+            if not call.future.done():
+                call.future.set_exception(unavailable())
 
     def _choose(self) -> _Connection | None:
         """An idle connection, unless as many as should be are at work."""
@@ -176,38 +197,22 @@ class Lane:
     def _take(self) -> list[_Call]:
         """The call that waits longest, and those that may go with it.
 
-        A user whose call has stalled waits for a lock: more calls of theirs would wait for it too, and
-        take every connection.
+        Calls of a user whose call to the same route is on its way would wait for its lock, and take
+        every connection: they stay.
         """
-        since = time.monotonic() - STALLED_AFTER
-        stalled = {
-            call.arguments[0]
-            for connection in self._connections
-            if connection.sent_at <= since
-            for call in connection.calls
-            if call.route.batch and len(connection.calls) == 1
-        }
-        first = next((call for call in self._waiting if not (call.route.batch and call.arguments[0] in stalled)), None)
-        if not first:
+        on_their_way = {call.of_user for connection in self._connections for call in connection.calls}
+        ready = [call for call in self._waiting if call.of_user is None or call.of_user not in on_their_way]
+        if not ready:
             return []
-        self._waiting.remove(first)
+        first = ready[0]
         calls = [first]
-        if first.route.batch and not first.alone and self._waiting:
-            others: deque[_Call] = deque()
-            for call in self._waiting:
-                fits = (
-                    call.route is first.route
-                    and not call.alone
-                    and call.arguments[0] not in stalled
-                    and len(calls) < BATCH
-                )
-                (calls if fits else others).append(call)
-            self._waiting = others
-            # All batches lock users in one order, so that none waits for one that waits for it.
-            calls.sort(key=lambda call: call.arguments[0] or b"")
-        for call in calls:
-            if call.timer:
-                call.timer.cancel()
+        if first.route.batch and not first.alone:
+            calls = [call for call in ready if call.route is first.route and not call.alone][:BATCH]
+        if len(calls) == len(self._waiting):
+            self._waiting.clear()
+        else:
+            for call in calls:
+                self._waiting.remove(call)
         return calls
 
     def _send(self, connection: _Connection, calls: list[_Call]) -> None:
@@ -292,17 +297,22 @@ class Lane:
         connection.calls, connection.result = [], None
         if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
             for row, call in enumerate(calls):
-                if not call.future.done():
+                if result.get_value(row, 0) is None:
+                    self._call_alone(call)
+                elif not call.future.done():
                     call.future.set_result(_reply(result, row))
         elif len(calls) > 1:
             for call in reversed(calls):
-                call.alone = True
-                call.timer = asyncio.get_running_loop().call_later(QUEUED_FOR, self._give_up, call)
-                self._waiting.appendleft(call)
+                self._call_alone(call)
         elif not calls[0].future.done():
             calls[0].future.set_exception(_problem(calls[0].route, result))
         if result is not None and result.error_field(pq.DiagnosticField.SQLSTATE) in _START_AFRESH:
             self._lose(connection)
+
+    def _call_alone(self, call: _Call) -> None:
+        call.alone = True
+        call.expires_at = time.monotonic() + QUEUED_FOR
+        self._waiting.appendleft(call)
 
     def _lose(self, connection: _Connection) -> None:
         """Give a connection up: whoever waits for an answer on it will not get one."""
@@ -354,9 +364,9 @@ class Lane:
         loop = asyncio.get_running_loop()
         connection = _Connection(owner, direct, loop.create_future(), owner.pgconn.socket)
         self._connections.append(connection)
-        loop.add_reader(connection.descriptor, self._receive, connection)
-        self._send_waiting()
         try:
+            loop.add_reader(connection.descriptor, self._receive, connection)
+            self._send_waiting()
             while not connection.lost.done():
                 await asyncio.wait([connection.lost], timeout=1)
                 if connection.calls and time.monotonic() - connection.sent_at > LOST_AFTER:

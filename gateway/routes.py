@@ -11,7 +11,6 @@ from typing import Any
 from gateway import models
 
 BASE_PATH = "/api/v1"
-BATCH_PATIENCE = "20ms"
 
 
 class Access(Enum):
@@ -60,7 +59,7 @@ class Route:
     limit: Limit = Limit.GENERAL
     hashes_password: bool = False  # runs on the password lane
     issues_token: bool = False  # answers with claims that become an access token
-    batch: tuple[str, ...] = ()  # the SQL types of the parameters, where calls may share a transaction
+    batch: tuple[str, ...] = ()  # the SQL types of the parameters, where there is a function for many users
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -77,25 +76,9 @@ class Route:
 
     @cached_property
     def batch_sql(self) -> str:
-        """The statement that makes many of these calls in one transaction, each parameter an array.
-
-        They run in turn. A batch is impatient: whoever holds a lock for long is waited for by a
-        call alone.
-        """
-        columns = ", ".join(self.parameters)
-        arrays = ", ".join(f"${i}::text[]" for i, _ in enumerate(self.parameters, 1))
-        # The context takes in the result of set_config, so that it comes before every call.
-        values = {name: f"item.{name}" for name in self.parameters} | {"context": "left(patience, 0) || item.context"}
-        arguments = ", ".join(
-            f"p_{name} => ({values[name]})::{kind}" for name, kind in zip(self.parameters, self.batch, strict=True)
-        )
-        return (
-            "select answer.status, answer.body, answer.headers"  # noqa: S608
-            f" from set_config('lock_timeout', '{BATCH_PATIENCE}', true) as patience"
-            f" cross join lateral unnest({arrays}) with ordinality as item ({columns}, position)"
-            f" cross join lateral api.{self.function}({arguments}) as answer"
-            " order by item.position"
-        )
+        """The statement that makes calls of several users at once, each parameter an array of texts."""
+        arguments = ", ".join(f"${i}::text[]::{kind}[]" for i, kind in enumerate(self.batch, 1))
+        return f"select status, body, headers from api.{self.function}_batch({arguments})"  # noqa: S608
 
 
 _SESSION = ("invalid_token", "token_expired", "session_ended", "account_disabled", "role_changed")

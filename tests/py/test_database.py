@@ -8,7 +8,6 @@ from uuid import UUID
 import pytest
 
 from gateway.database import LOST_AFTER
-from gateway.routes import ROUTES, Route
 from support import Database, Service, Session, together
 
 END_ALL = """
@@ -93,14 +92,6 @@ async def test_calls_that_share_a_transaction_end_as_if_alone(service: Service, 
     left = [(await session.balance())["freeCreditsRemaining"] for session in spenders[3:]]
     assert left == [150, *[150 - 6 * 2] * 8]
     database.assert_ledger_is_sound()
-
-
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.batch], ids=lambda route: route.function)
-def test_a_batch_names_the_types_of_its_function(route: Route, database: Database) -> None:
-    [(types,)] = database.query(
-        "select proargtypes::regtype[]::text[] from pg_proc where oid = to_regproc(%s)", f"api.{route.function}"
-    )
-    assert list(route.batch) == types
 
 
 async def test_spends_of_a_crowd_do_share_transactions(service: Service, database: Database) -> None:

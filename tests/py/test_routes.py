@@ -49,8 +49,9 @@ def documented(route: Route) -> set[str]:
 def test_each_function_that_answers_is_in_the_table(database: Database) -> None:
     rows = database.query("select proname from pg_proc where prorettype = 'api.response'::regtype")
     answering = sorted(name for (name,) in rows)
-    helpers = ["session_grant_response"]
-    assert answering == sorted([*BY_FUNCTION, HEALTH.function, *helpers])
+    batches = [f"{route.function}_batch" for route in ROUTES if route.batch]
+    helpers = ["get_balance_answer", "session_grant_response", "use_credits_answer"]
+    assert answering == sorted([*BY_FUNCTION, HEALTH.function, *batches, *helpers])
 
 
 @pytest.mark.parametrize("route", [HEALTH, *ROUTES], ids=lambda route: route.function)

@@ -7,19 +7,11 @@ language plpgsql
 volatile
 as $$
 declare
-    v_balance credits.balance_summary;
+    v_summary credits.balance_summary;
 begin
     perform auth.begin_request(p_user_id, p_claims, p_context);
-    v_balance := credits.get_balance();
-    return (200, json_build_object(
-        'balance', v_balance.balance,
-        'freeCreditsRemaining', v_balance.free_credits_remaining,
-        'totalEarned', v_balance.total_earned,
-        'totalSpent', v_balance.total_spent,
-        'dailyFreeCredits', v_balance.daily_free_credits,
-        'nextDailyCreditsAt', api.iso_time(v_balance.next_daily_credits_at),
-        'version', v_balance.version
-    ), null::json);
+    v_summary := credits.get_balance();
+    return api.get_balance_answer(v_summary);
 end
 $$;
 

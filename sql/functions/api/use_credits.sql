@@ -28,20 +28,7 @@ begin
     if v_receipt.id is null then
         return (402, json_build_object('code', 'insufficient_credits', 'detail', 'Not enough credits.'), null::json);
     end if;
-    return (
-        200,
-        json_build_object(
-            'success', true,
-            'transaction', api.transaction_json(v_receipt),
-            'newBalance', json_build_object(
-                'balance', v_receipt.balance,
-                'freeCreditsRemaining', v_receipt.free_credits_remaining,
-                'totalSpent', v_receipt.total_spent,
-                'version', v_receipt.version
-            )
-        ),
-        case when v_receipt.replayed then json_build_object('Idempotency-Replayed', 'true') end
-    );
+    return api.use_credits_answer(v_receipt);
 end
 $$;
 

@@ -23,7 +23,8 @@ begin
         raise sqlstate 'PT401' using message = 'account_disabled', detail = 'This account is disabled.';
     end if;
 
-    perform set_config('request.jwt.claims', json_build_object('sub', p_user_id, 'role', 'user')::text, true);
+    perform set_config('request.jwt.claims', json_build_object('sub', p_user_id, 'role', 'user')::text, true),
+            set_config('request.user_ids', '', true);
 end
 $$;
 

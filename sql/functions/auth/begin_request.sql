@@ -17,33 +17,32 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_claims constant json := nullif(p_claims, '')::json;
-    v_role   auth.user_role;
-    v_disabled_at timestamptz;
+    v_set     text;
+    v_refusal text;
 begin
     if p_user_id is null or v_claims ->> 'sub' is distinct from p_user_id::text then
         raise sqlstate 'PT401' using message = 'invalid_token', detail = 'The access token is not valid.';
     end if;
 
-    perform set_config('request.jwt.claims', p_claims, true),
-            set_config('request.context', coalesce(p_context, ''), true);
+    v_set := set_config('request.jwt.claims', p_claims, true);
+    v_set := set_config('request.context', coalesce(p_context, ''), true);
+    v_set := set_config('request.user_ids', '', true);
 
-    select u.role, u.disabled_at
-      into v_role, v_disabled_at
+    select auth.session_refusal(
+               s.revoked_at, s.expires_at, u.deleted_at, u.disabled_at, u.role, v_claims ->> 'role'
+           )
+      into v_refusal
       from auth.sessions as s
       join auth.users as u on u.id = s.user_id
-     where s.user_id = p_user_id
-       and s.id = auth.session_id()
-       and s.revoked_at is null
-       and s.expires_at > auth.clock()
-       and u.deleted_at is null;
+     where s.user_id = p_user_id and s.id = auth.session_id();
 
-    if not found then
+    if not found or v_refusal = 'session_ended' then
         raise sqlstate 'PT401' using message = 'session_ended', detail = 'This session has ended. Log in again.';
     end if;
-    if v_disabled_at is not null then
+    if v_refusal = 'account_disabled' then
         raise sqlstate 'PT401' using message = 'account_disabled', detail = 'This account is disabled.';
     end if;
-    if v_claims ->> 'role' is distinct from v_role::text then
+    if v_refusal = 'role_changed' then
         raise sqlstate 'PT401' using
             message = 'role_changed', detail = 'The role of this account has changed. Refresh the access token.';
     end if;

@@ -15,22 +15,17 @@ as $$
 declare
     v_user_id constant uuid := credits.require_user();
     v_balance credits.balances;
-    v_window  int;
-    v_summary credits.balance_summary;
+    v_daily   bigint;
 begin
     select * into v_balance from credits.balances where user_id = v_user_id;
-    v_window := credits.grant_window(v_balance.created_at, greatest(auth.clock(), v_balance.updated_at));
-    if v_window is distinct from credits.grant_window(v_balance.created_at, v_balance.last_daily_reset_at)
-       or v_window is null then
+    if not found
+       or credits.grant_window(v_balance.created_at, greatest(auth.clock(), v_balance.updated_at))
+       <> credits.grant_window(v_balance.created_at, v_balance.last_daily_reset_at) then
         select (locked.balance).* into v_balance from credits.lock_balance() as locked;
-        v_window := credits.grant_window(v_balance.created_at, v_balance.last_daily_reset_at);
     end if;
 
-    select v_balance.balance, v_balance.free_credits_remaining, v_balance.total_earned, v_balance.total_spent,
-           s.daily_free_credits, v_balance.created_at + (v_window + 1) * interval '24 hours', v_balance.version
-      into v_summary
-      from credits.settings as s;
-    return v_summary;
+    select daily_free_credits into strict v_daily from credits.settings;
+    return credits.balance_summary(v_balance, v_daily);
 end
 $$;
 

@@ -4,8 +4,8 @@ alter table auth.sessions force row level security;
 drop policy if exists "the auth functions see the rows of the user they act for" on auth.sessions;
 create policy "the auth functions see the rows of the user they act for" on auth.sessions
     for all to mana_auth
-    using (user_id = auth.uid())
-    with check (user_id = auth.uid());
+    using (auth.acts_for(user_id))
+    with check (auth.acts_for(user_id));
 
 revoke all on auth.sessions from public;
 grant select, insert, delete on auth.sessions to mana_auth;

@@ -6,8 +6,8 @@ alter table credits.transactions force row level security;
 drop policy if exists "the ledger functions see the rows of the user they act for" on credits.transactions;
 create policy "the ledger functions see the rows of the user they act for" on credits.transactions
     for all to mana_ledger
-    using (user_id = auth.uid() or auth.role() in ('service', 'admin'))
-    with check (user_id = auth.uid() or auth.role() in ('service', 'admin'));
+    using (auth.acts_for(user_id) or auth.role() in ('service', 'admin'))
+    with check (auth.acts_for(user_id) or auth.role() in ('service', 'admin'));
 
 drop policy if exists "the auditor reads every row" on credits.transactions;
 create policy "the auditor reads every row" on credits.transactions

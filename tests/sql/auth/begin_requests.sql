@@ -1,0 +1,90 @@
+-- auth.begin_requests: for whom a transaction for many users acts, and what it then sees.
+begin;
+\ir ../setup.psql
+select plan(14);
+
+select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'root');
+select auth.set_role(email_of('root'), 'admin');
+update auth.sessions set revoked_at = auth.clock() where id = session_of('cleo');
+update auth.users set deleted_at = auth.clock() where id = id_of('dora');
+update auth.users set disabled_at = auth.clock() where id = id_of('emil');
+
+-- Whom the ledger functions see.
+create function tap.seen()
+returns text
+language sql
+security definer
+as $$
+    select string_agg(distinct p.name, ' ' order by p.name)
+      from credits.transactions as t
+      join tap.people as p on p.user_id = t.user_id
+$$;
+alter function tap.seen() owner to mana_ledger;
+grant select on tap.people to mana_ledger;
+
+-- Who is let in, of people who come with these claims, and who is then seen.
+create function tap.let_in(p_names text[], variadic p_claims text[])
+returns text
+language sql
+security definer
+as $$
+    select string_agg(coalesce(p.name, '-'), ' ' order by u.place) || ', sees ' || coalesce(seen(), 'nobody')
+      from unnest(auth.begin_requests(
+               array(select id_of(n.name) from unnest(p_names) with ordinality as n (name, place) order by n.place),
+               p_claims
+           )) with ordinality as u (user_id, place)
+      left join tap.people as p on p.user_id = u.user_id
+$$;
+
+select is(
+    let_in('{ada,bob}', claims_of('ada'), claims_of('bob')), 'ada bob, sees ada bob',
+    'who has true claims is let in, with others'
+);
+select is(auth.uid(), null, 'the transaction has no single user');
+set local role mana_gateway;
+select throws_ok(
+    'select credits.get_balance()', 'PT401', 'authentication_required', 'so a function for one user finds nobody'
+);
+reset role;
+select is(let_in('{ada}', claims_of('ada')), 'ada, sees ada', 'the users of the call before are gone');
+select is(
+    let_in('{ada,bob}', claims_of('ada'), claims_of('ada')), 'ada -, sees ada', 'another user''s claims are not taken'
+);
+select is(
+    let_in('{ada,bob}', claims_of('ada'), json_build_object(
+        'sub', id_of('bob'), 'role', 'user', 'sessionId', session_of('ada')
+    )::text),
+    'ada -, sees ada', 'nor another user''s session'
+);
+select is(let_in('{ada,bob}', claims_of('ada'), null), 'ada -, sees ada', 'nor are no claims');
+select is(let_in('{ada,bob}', '{}', claims_of('bob')), '- bob, sees bob', 'nor empty ones');
+select is(
+    let_in('{ada,cleo,dora,emil}', claims_of('ada'), claims_of('cleo'), claims_of('dora'), claims_of('emil')),
+    'ada - - -, sees ada', 'a revoked session, a deleted and a disabled user stay outside'
+);
+select is(
+    let_in('{ada,ada}', claims_of('ada'), json_build_object(
+        'sub', id_of('ada'), 'role', 'user', 'sessionId', session_of('cleo')
+    )::text),
+    'ada -, sees ada', 'so does a dead session of a user who is let in with a living one'
+);
+select is(
+    let_in('{ada,root}', claims_of('ada', 'admin'), claims_of('root', 'admin')), '- root, sees root',
+    'a role that the user does not have stays outside, and an admin among others sees their own rows'
+);
+select is(
+    let_in('{bob,cleo}', claims_of('ada'), claims_of('cleo')), '- -, sees nobody', 'nobody let in, nobody seen'
+);
+
+select let_in('{bob}', claims_of('bob')) \gset
+select auth.begin_request(id_of('ada'), claims_of('ada'), null) \gset
+select is(seen(), 'ada', 'a request for one user ends the acting for others');
+
+select let_in('{bob}', claims_of('bob')) \gset
+set local role mana_backend;
+select auth.act_as(id_of('ada')) \gset
+reset role;
+select is(seen(), 'ada', 'and so does a backend that acts as a user');
+
+select * from finish();
+rollback;
