@@ -5,7 +5,8 @@
 -- would take it back. An unknown address costs the same bcrypt as a wrong password.
 --
 -- Locks   the user's row against being closed meanwhile.
--- Raises  PT401 account_disabled   only to who knows the password
+-- Raises  PT400 invalid_request    the detail names the field
+--         PT401 account_disabled   only to who knows the password
 create or replace function auth.log_in(
     p_email text, p_password_digest text, p_device_id text, p_device_name text, p_ttl interval
 )
@@ -16,11 +17,24 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_invalid text;
     v_user  auth.users;
     v_hash  text;
     v_right boolean;
     v_grant auth.session_grant;
 begin
+    v_invalid := case
+        when length(p_device_id) not between 1 and 255
+            then 'deviceId: must have 1 to 255 characters.'
+        when length(p_device_name) not between 1 and 255
+            then 'deviceName: must have 1 to 255 characters.'
+        when p_ttl is null or p_ttl not between interval '0' and interval '100 years'
+            then 'ttl: must be from 0 to 100 years.'
+    end;
+    if v_invalid is not null then
+        raise sqlstate 'PT400' using message = 'invalid_request', detail = v_invalid;
+    end if;
+
     select * into v_user from auth.users where email = lower(p_email) and deleted_at is null;
     if found then
         perform auth.assume_user(v_user.id);

@@ -2,7 +2,7 @@
 -- auth.assume_user, auth.begin_anonymous_request: how a user comes and goes.
 begin;
 \ir ../setup.psql
-select plan(18);
+select plan(22);
 
 select make_users('ada');
 
@@ -37,6 +37,16 @@ select is(auth.session_id(), null, 'an assumed user has no session');
 select auth.begin_anonymous_request('{"ip": "192.0.2.8"}');
 select is(auth.uid(), null, 'an anonymous request forgets the user before it');
 select is(auth.request_context('ip'), '192.0.2.8', 'and notes where it came from');
+
+
+-- A context that is not as it should be
+select auth.begin_anonymous_request('nonsense');
+select is(auth.request_context('userAgent'), null, 'in a context that is no JSON nothing is known');
+select auth.begin_anonymous_request(repeat('[', 100000));
+select is(auth.request_context('userAgent'), null, 'nor in one that is nested too deeply');
+select auth.begin_anonymous_request('{"ip": "nowhere", "userAgent": "curl"}');
+select is(auth.request_context('ip'), null, 'an address that is none is not known');
+select is(auth.request_context('userAgent'), 'curl', 'and the rest of the context is');
 
 select * from finish();
 rollback;

@@ -1,7 +1,7 @@
 -- auth.log_in
 begin;
 \ir ../setup.psql
-select plan(23);
+select plan(28);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil');
 update auth.users set disabled_at = auth.clock() where id = id_of('bob');
@@ -111,6 +111,23 @@ select refused_ok(
     'a disabled user with the right password is told so'
 );
 select is(log_in('bob', 'wrong'), null, 'and is not, with a wrong one');
+reset role;
+
+
+-- What no session can have
+
+set local role mana_gateway;
+select refused_ok(
+           format('select auth.log_in(%L, %L, %L, %L, %L)', email_of('ada'), digest_of('ada'), device_id, device_name, ttl),
+           'PT400', 'invalid_request', detail, description
+       )
+  from (values
+      ('', null, '1 day', 'deviceId: must have 1 to 255 characters.', 'an empty device id is refused'),
+      ('d', repeat('D', 256), '1 day', 'deviceName: must have 1 to 255 characters.', 'a name of 256 characters is refused'),
+      ('d', 'D', null, 'ttl: must be from 0 to 100 years.', 'a session without an end is refused'),
+      ('d', 'D', '-1 s', 'ttl: must be from 0 to 100 years.', 'a session that ended before it began is refused'),
+      ('d', 'D', '178000000 years', 'ttl: must be from 0 to 100 years.', 'a session without end in sight is refused')
+  ) as c (device_id, device_name, ttl, detail, description);
 reset role;
 
 
