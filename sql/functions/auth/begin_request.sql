@@ -4,7 +4,7 @@
 -- gateway has checked, and refuses claims that are not true any more. p_context is a JSON object
 -- with ip, userAgent and requestId.
 --
--- Raises  PT401 invalid_token      no claims, or the claims of somebody else
+-- Raises  PT401 invalid_token      no claims, none that can be read, or those of somebody else
 --         PT401 session_ended      revoked, expired or unknown session, deleted user
 --         PT401 account_disabled
 --         PT401 role_changed       the token's role is not the user's any more
@@ -16,11 +16,21 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_claims constant json := nullif(p_claims, '')::json;
-    v_set     text;
-    v_refusal text;
+    v_claims     json;
+    v_subject    text;
+    v_session_id uuid;
+    v_set        text;
+    v_refusal    text;
 begin
-    if p_user_id is null or v_claims ->> 'sub' is distinct from p_user_id::text then
+    begin
+        v_claims := nullif(p_claims, '')::json;
+        v_subject := v_claims ->> 'sub';
+        v_session_id := v_claims ->> 'sessionId';
+    exception
+        when data_exception or program_limit_exceeded then  -- no JSON, no UUID, or nested too deeply
+            v_subject := null;
+    end;
+    if p_user_id is null or v_subject is distinct from p_user_id::text then
         raise sqlstate 'PT401' using message = 'invalid_token', detail = 'The access token is not valid.';
     end if;
 
@@ -34,7 +44,7 @@ begin
       into v_refusal
       from auth.sessions as s
       join auth.users as u on u.id = s.user_id
-     where s.user_id = p_user_id and s.id = auth.session_id();
+     where s.user_id = p_user_id and s.id = v_session_id;
 
     if not found or v_refusal = 'session_ended' then
         raise sqlstate 'PT401' using message = 'session_ended', detail = 'This session has ended. Log in again.';

@@ -1,7 +1,7 @@
 -- auth.begin_request: who may act for a user, judged anew at each request.
 begin;
 \ir ../setup.psql
-select plan(23);
+select plan(30);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'root');
 select auth.set_role(email_of('root'), 'admin');
@@ -42,6 +42,24 @@ select invalid_ok('ada', '{}', 'claims without a user are refused');
 select invalid_ok('ada', '[]', 'claims that are no object are refused');
 select invalid_ok('nobody', '{}', 'no user and claims without one are refused: null is not null');
 select invalid_ok('nobody', claims_of('ada'), 'no user is refused, whatever the claims');
+
+-- Claims that nobody can read
+select invalid_ok('ada', 'nonsense', 'claims that are no JSON are refused');
+select invalid_ok('ada', left(claims_of('ada'), -1), 'claims that end too early are refused');
+select invalid_ok('ada', repeat('[', 100000), 'claims that are nested too deeply are refused');
+select invalid_ok(
+    'ada', replace(claims_of('ada'), 'user', '\u0000'), 'claims with a character that no text can have are refused'
+);
+select invalid_ok(
+    'ada', json_build_object('sub', id_of('ada'), 'role', 'user', 'sessionId', 'mine')::text,
+    'a session that is no UUID is refused'
+);
+select is(auth.uid(), null, 'claims that cannot be read leave no user behind');
+select lives_ok(
+    format('select auth.begin_request(%L, %L, %L)', id_of('ada'), claims_of('ada'), 'nonsense'),
+    'a context that cannot be read is no reason to refuse'
+);
+select auth.begin_anonymous_request('');
 
 -- Another user
 select invalid_ok('ada', claims_of('bob'), 'another user''s claims are refused');
