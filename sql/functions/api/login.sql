@@ -1,6 +1,6 @@
 -- Called by POST /api/v1/auth/login.
 --
--- Raises  PT401 account_disabled; returns 401 invalid_credentials
+-- Raises  what auth.log_in raises; returns 401 invalid_credentials
 create or replace function api.login(
     p_context text, p_email text, p_password text, p_device_id text, p_device_name text, p_refresh_ttl interval
 )

@@ -1,6 +1,6 @@
 -- Called by POST /api/v1/auth/refresh. p_user_id is the user that the token names.
 --
--- Returns 401 invalid_refresh_token
+-- Raises  what auth.refresh_session raises; returns 401 invalid_refresh_token
 create or replace function api.refresh(p_user_id uuid, p_context text, p_refresh_token text, p_refresh_ttl interval)
 returns api.response
 language plpgsql

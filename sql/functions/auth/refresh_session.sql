@@ -7,6 +7,7 @@
 -- the revocation must stay, and raising would take it back.
 --
 -- Locks   the session's row, so that refreshes and logouts of one session take turns.
+-- Raises  PT400 invalid_request    p_ttl is no lifetime
 create or replace function auth.refresh_session(p_user_id uuid, p_refresh_token text, p_ttl interval)
 returns auth.session_grant
 language plpgsql
@@ -24,6 +25,10 @@ declare
     v_next    text;
     v_grant   auth.session_grant;
 begin
+    if p_ttl is null or p_ttl not between interval '0' and interval '100 years' then
+        raise sqlstate 'PT400' using message = 'invalid_request', detail = 'ttl: must be from 0 to 100 years.';
+    end if;
+
     perform auth.assume_user(p_user_id);
 
     select * into v_token from auth.refresh_tokens where user_id = p_user_id and hash = v_hash;

@@ -1,7 +1,7 @@
 -- auth.refresh_session
 begin;
 \ir ../setup.psql
-select plan(44);
+select plan(47);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus', 'hana', 'ivo', 'jana', 'kai');
 
@@ -157,6 +157,19 @@ select is(refresh('hana', token), null, description)
 select is(
     (auth.refresh_session(null, token_of('hana'), '7 days')).refresh_token, null, 'a token of no user is refused'
 );
+
+
+-- Lifetimes that are none
+
+select refused_ok(
+           format('select auth.refresh_session(%L, %L, %L)', id_of('hana'), token_of('hana'), ttl),
+           'PT400', 'invalid_request', 'ttl: must be from 0 to 100 years.', description
+       )
+  from (values
+      (null, 'a token without an end is refused'),
+      ('-1 s', 'a token that ended before it began is refused'),
+      ('178000000 years', 'a token without end in sight is refused')
+  ) as c (ttl, description);
 
 
 -- What happened to the user in between
