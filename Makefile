@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test tools lint format types pgtap pytest bench psql dsn clean
+.PHONY: help run test tools lint format types pgtap pytest soak bench psql dsn clean
 
 BIN := .venv/bin
 
@@ -37,6 +37,9 @@ pgtap: .venv/test.stamp ## the tests in SQL, in a database of their own
 
 pytest: .venv/test.stamp ## the tests in Python
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
+
+soak: .venv/test.stamp ## the long form of a proof: make soak ARGS="fuzz --examples 1000 --seed 2"
+	$(BIN)/python tests/proof $(ARGS)
 
 bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
 	$(BIN)/python tests/bench/run.py $(ARGS)

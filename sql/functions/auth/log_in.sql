@@ -2,7 +2,7 @@
 --
 -- Opens a session for whoever knows the password, with refresh tokens good for p_ttl. Returns
 -- null when the address or the password is wrong: a failure has to leave a trace, and raising
--- would take it back. An unknown address costs the same bcrypt as a wrong password.
+-- would take it back. An unknown address costs the same bcrypt as a wrong password, and a write.
 --
 -- Locks   the user's row against being closed meanwhile.
 -- Raises  PT400 invalid_request    the detail names the field
@@ -45,6 +45,8 @@ begin
     v_hash := coalesce(v_hash, '$2a$' || lpad(auth.password_cost()::text, 2, '0') || '$' || repeat('.', 53));
     v_right := extensions.crypt(p_password_digest, v_hash) = v_hash;
     if v_user.id is null then
+        -- A wrong password is recorded, and its commit waits for the disk: so does this one.
+        perform pg_logical_emit_message(true, 'mana', 'login_failed');
         return null;
     end if;
     if v_right is not true then

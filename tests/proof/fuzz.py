@@ -1,0 +1,44 @@
+"""The long form of tests/py/test_fuzz.py: as many calls of the API and of every SQL function as asked for."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+import http_fuzz
+from sql_fuzz import SqlFuzz
+from support import Gateway, Service, Session, start_cluster
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--examples", type=int, default=1000, help="random calls of each route and each function")
+    parser.add_argument("--seed", type=int, default=1)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    failed = False
+    with start_cluster() as cluster, cluster.database() as database, Gateway(database.gateway_url) as gateway:
+        user, other = asyncio.run(_two_users(gateway.url))
+        for operations, token in (
+            (http_fuzz.EVERYTHING, None),
+            (http_fuzz.ALL_BUT_LOGOUT, other.access_token),
+            (http_fuzz.LOGOUT, other.access_token),
+        ):
+            done = http_fuzz.run(gateway.url, arguments.examples, arguments.seed, operations, token)
+            print(done.stdout + done.stderr if done.returncode else f"{http_fuzz.calls(done.stdout)} calls of the API")
+            failed |= done.returncode != 0
+
+        fuzz = SqlFuzz(database, user, other, arguments.seed)
+        for finding in fuzz.run(arguments.examples):
+            print(finding)
+            failed = True
+        print(f"{fuzz.calls} calls of SQL functions")
+        unexpected = [line for line in gateway.output if '"level":"error"' in line]
+        print("".join(unexpected), end="")
+    print(f"seed {arguments.seed}: {'findings above' if failed or unexpected else 'nothing found'}")
+    return int(failed or bool(unexpected))
+
+
+async def _two_users(url: str) -> tuple[Session, Session]:
+    async with Service(url) as service:
+        return await service.new_session(), await service.new_session()

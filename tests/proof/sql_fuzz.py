@@ -1,0 +1,227 @@
+"""Calls of every SQL function that a runtime role may execute, with values that nobody should send.
+
+What a function may raise is read from the "Raises" of its own header: a pair of status and code
+is declared there, "as f does" and "what f raises" take in another function's. Whatever else comes
+back is a finding.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import psycopg
+
+from gateway import passwords
+from support import PASSWORD, PEPPER, ROOT, Database, Session, backend_login
+
+# Where the roles that log in may go; a function of another schema is not theirs to call.
+SCHEMAS = ("auth", "credits", "api")
+ROLES = ("mana_gateway", "mana_backend", "mana_reader")
+
+_FUNCTIONS = """
+select n.nspname, p.proname, coalesce(p.proargnames[1:p.pronargs], '{}'),
+       array(select format_type(t, null) from unnest(p.proargtypes) with ordinality as a (t, i) order by i)
+  from pg_proc as p
+  join pg_namespace as n on n.oid = p.pronamespace
+ where n.nspname = any (%s) and has_function_privilege(%s, p.oid, 'execute')
+   and has_schema_privilege(%s, n.oid, 'usage')
+ order by 1, 2
+"""
+_COLUMNS = """
+select format_type(atttypid, null) from pg_attribute
+ where attrelid = (select typrelid from pg_type where oid = %s::regtype) and attnum > 0 and not attisdropped
+ order by attnum
+"""
+
+MEGABYTE = "a" * 2**20
+DEEP = "[" * 100_000
+TEXTS = (
+    None, "", " ", "a", "\x01\u2028\ufeff", "\U0001f600" * 64, "%s %n {0}", "' or 1=1; --", "\\", "null", "-1", "NaN",
+    "1e400", "{", "[]", "5", '"a"', "{}", '{"a":"\\u0000"}', '{"a":"\\ud800"}', '{"ip":"nowhere"}', '{"sub":null}',
+    DEEP, MEGABYTE, f'{{"userAgent":"{MEGABYTE}"}}',
+)  # fmt: skip
+VALUES: dict[str, tuple[str | None, ...]] = {
+    "text": TEXTS,
+    "uuid": (None, str(uuid.UUID(int=0)), str(uuid.UUID(int=2**128 - 1)), str(uuid.uuid4())),
+    "bigint": (None, "0", "-1", "1", "1000000000", "1000000001", str(2**63 - 1), str(-(2**63))),
+    "integer": (None, "0", "-1", "1", "102", str(2**31 - 1), str(-(2**31))),
+    "boolean": (None, "true", "false"),
+    "json": (None, "{}", "[]", "null", '"a"', "-1", '{"a":"\\u0000"}', f'{{"a":"{MEGABYTE}"}}'),
+    "jsonb": (None, "{}", "[]", "null", '"a"', "-1", "1e1000", '{"a":{"b":[null]}}', f'{{"a":"{MEGABYTE}"}}'),
+    "interval": (None, "0", "-1 day", "1 us", "178000000 years", "-178000000 years", "2147483647 days"),
+    "timestamp with time zone": (None, "infinity", "-infinity", "epoch", "294276-12-31", "4713-01-01 BC"),
+}
+
+
+@dataclass(frozen=True)
+class Function:
+    schema: str
+    name: str
+    parameters: tuple[tuple[str, str], ...]  # name, type
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def statement(self) -> str:
+        arguments = ", ".join(f"{name} => %s::{kind}" for name, kind in self.parameters)
+        return f"select * from {self.qualified}({arguments})"
+
+
+@cache
+def declared(function: str) -> frozenset[tuple[int, str]]:
+    """Status and code of all that the function's header says it raises or returns."""
+    schema, _, name = function.partition(".")
+    header = (ROOT / "sql" / "functions" / schema / f"{name}.sql").read_text().partition("create or replace")[0]
+    pairs = {(int(status), code) for status, code in re.findall(r"\b(?:PT)?(\d{3})[ ]+(\w+_\w+|not_found)", header)}
+    for other in re.findall(r"(?:as|what) (\w+\.\w+) (?:does|raises)", header):
+        pairs |= declared(other)
+    return frozenset(pairs)
+
+
+@dataclass(frozen=True)
+class Finding:
+    role: str
+    function: str
+    arguments: tuple[str | None, ...]
+    signed_in: bool
+    outcome: str
+
+    def __str__(self) -> str:
+        shown = [
+            value if value is None or len(value) < 80 else f"{value[:30]}..{len(value)}" for value in self.arguments
+        ]
+        user = "for a user" if self.signed_in else "for nobody"
+        return f"{self.role} {self.function}{tuple(shown)} {user}: {self.outcome}"
+
+
+class SqlFuzz:
+    """One run. Every call is rolled back, so that each sees the same database."""
+
+    def __init__(self, database: Database, user: Session, other: Session, seed: int) -> None:
+        self.random = random.Random(seed)  # noqa: S311 - it has to be the same again
+        self.calls = 0
+        self.reached: set[tuple[int, str]] = set()
+        self._database = database
+        self._user = user
+        [(session_id,)] = database.query("select id::text from auth.sessions where user_id = %s", user.user_id)
+        self._claims = json.dumps({"sub": user.user_id, "role": "user", "sessionId": session_id})
+        context = json.dumps({"ip": "127.0.0.1", "userAgent": "fuzz", "requestId": "1"})
+        digest = passwords.digest(PEPPER, PASSWORD)
+        # What would be right, by the parameter's name; anything else is left out or a value of its type.
+        self._right: dict[str, str | None] = {
+            "p_user_id": user.user_id, "p_claims": self._claims, "p_context": context, "p_email": user.email,
+            "p_password": digest, "p_password_digest": digest, "p_refresh_token": user.refresh_token,
+            "p_refresh_ttl": "7 days", "p_ttl": "7 days", "p_amount": "1", "p_app_id": "fuzz",
+            "p_description": "a call", "p_limit": "10", "p_offset": "0",
+        }  # fmt: skip
+        self._values = VALUES | {
+            "uuid": (*VALUES["uuid"], user.user_id, other.user_id),
+            "text": (*TEXTS, user.email, other.email, user.refresh_token, other.refresh_token, self._claims,
+                     self._with_claim("sub", other.user_id), self._with_claim("sessionId", "none"),
+                     self._with_claim("sessionId", None), self._with_claim("role", ["user"]),
+                     self._with_claim("role", "admin"), self._with_claim("role", "\0")),
+        }  # fmt: skip
+
+    def _with_claim(self, name: str, value: object) -> str:
+        return json.dumps({**json.loads(self._claims), name: value})
+
+    def run(self, examples: int) -> Iterator[Finding]:
+        """Each value in each place, then ``examples`` random calls of each function."""
+        with backend_login(self._database) as backend:
+            urls = {
+                "mana_gateway": self._database.gateway_url,
+                "mana_backend": backend,
+                "mana_reader": self._database.admin_url,
+            }
+            for role in ROLES:
+                with psycopg.connect(urls[role], autocommit=True) as connection:
+                    if role == "mana_reader":
+                        connection.execute("set role mana_reader")
+                    for function in self.functions(role):
+                        yield from self._fuzz(connection, role, function, examples)
+
+    def functions(self, role: str) -> list[Function]:
+        return [
+            Function(schema, name, tuple(zip(names, kinds, strict=True)))
+            for schema, name, names, kinds in self._database.query(_FUNCTIONS, list(SCHEMAS), role, role)
+        ]
+
+    def _fuzz(
+        self, connection: psycopg.Connection[Any], role: str, function: Function, examples: int
+    ) -> Iterator[Finding]:
+        right = tuple(self._right.get(name) for name, _ in function.parameters)
+        calls = [right]
+        for place, (_, kind) in enumerate(function.parameters):
+            calls += [(*right[:place], value, *right[place + 1 :]) for value in self._pool(kind)]
+        for _ in range(examples):
+            calls.append(
+                tuple(
+                    given if self.random.random() < 0.5 else self.random.choice(self._pool(kind))
+                    for given, (_, kind) in zip(right, function.parameters, strict=True)
+                )
+            )
+        for arguments in calls:
+            # Functions of api say themselves for whom they are called.
+            for signed_in in (False,) if function.schema == "api" else (False, True):
+                outcome = self._call(connection, role, function, arguments, signed_in)
+                if outcome:
+                    yield Finding(role, function.qualified, arguments, signed_in, outcome)
+
+    @cache  # noqa: B019 - it lives as long as a run
+    def _pool(self, kind: str) -> tuple[str | None, ...]:
+        if kind in self._values:
+            return self._values[kind]
+        labels = self._database.query("select enumlabel from pg_enum where enumtypid = %s::regtype", kind)
+        if labels:
+            return (None, *(label for (label,) in labels))
+        columns = [self._pool(column) for (column,) in self._database.query(_COLUMNS, kind)]
+        return (None, *(_row([self.random.choice(pool) for pool in columns]) for _ in range(20)))
+
+    def _call(
+        self,
+        connection: psycopg.Connection[Any],
+        role: str,
+        function: Function,
+        arguments: tuple[str | None, ...],
+        signed_in: bool,
+    ) -> str | None:
+        """What is wrong with the outcome; None when nothing is."""
+        self.calls += 1
+        with connection.transaction(force_rollback=True):
+            if signed_in and role == "mana_gateway":
+                connection.execute("select auth.begin_request(%s, %s, '{}')", (self._user.user_id, self._claims))
+            elif signed_in and role == "mana_backend":
+                connection.execute("select auth.act_as(%s)", (self._user.user_id,))
+            try:
+                rows = connection.execute(function.statement.encode(), arguments).fetchall()
+            except psycopg.Error as error:
+                state = error.sqlstate or "lost"
+                code = error.diag.message_primary or ""
+                outcome = (int(state[2:]), code) if re.fullmatch(r"PT\d{3}", state) else None
+                if outcome is None or outcome not in declared(function.qualified):
+                    return f"{state} {code}"
+                self.reached.add(outcome)
+                return None
+        # api.response: a refusal that is returned is declared as well.
+        if function.schema == "api" and rows and isinstance(rows[0][0], int) and rows[0][0] >= 400:
+            outcome = (rows[0][0], rows[0][1]["code"])
+            if outcome in declared(function.qualified):
+                self.reached.add(outcome)
+            elif outcome[1] not in arguments:  # session_grant_response says the code that it is given
+                return f"returned {outcome}"
+        return None
+
+
+def _row(values: list[str | None]) -> str:
+    """A row as PostgreSQL writes it."""
+    quoted = ("" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '""') + '"' for value in values)
+    return f"({','.join(quoted)})"
