@@ -423,10 +423,6 @@ def test_a_compressed_chunked_body_is_refused(session: Session) -> None:
     assert 400 <= exchange(session.service.url, sent).status < 500
 
 
-def test_a_body_that_never_ends_is_given_up(session: Session) -> None:
-    assert_problem(exchange(session.service.url, SIZED + b"500\r\n\r\n{}"), 408, "request_timeout")
-
-
 def test_who_hangs_up_in_the_middle_of_a_body_is_no_fault_of_ours(gateway: Gateway, session: Session) -> None:
     port = int(gateway.url.rpartition(":")[2])
     request_id = f"hung-up-{secrets.token_hex(4)}"
