@@ -7,6 +7,7 @@ database's to say, at every call.
 from __future__ import annotations
 
 import base64
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -23,6 +24,7 @@ TYPE = "at+jwt"
 LEEWAY = 5  # seconds that the clocks of two gateways may differ
 MAX_LENGTH = 8192
 REMEMBERED = 4096  # verified tokens
+_FORM = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # base64url without padding (RFC 7515, section 2)
 _REQUIRED = ["sub", "sessionId", "role", "iss", "aud", "iat", "exp", "jti"]
 
 
@@ -78,8 +80,8 @@ class TokenIssuer:
 
     def _verify(self, token: str, keys: KeyRing) -> tuple[float, Caller]:
         try:
-            if len(token) > MAX_LENGTH:
-                raise jwt.InvalidTokenError("too long")
+            if len(token) > MAX_LENGTH or not _FORM.fullmatch(token):
+                raise jwt.InvalidTokenError("too long, or no token")
             header = jwt.get_unverified_header(token)
             key = keys.public_key(str(header.get("kid", "")))
             # One algorithm and one type: a token of another make is none, whatever it claims
@@ -95,12 +97,15 @@ class TokenIssuer:
                 leeway=LEEWAY,
                 options={"require": _REQUIRED},
             )
+            # PyJWT takes words for numbers. None of ours has any.
+            if type(claims["exp"]) is not int or type(claims["iat"]) is not int:
+                raise jwt.InvalidTokenError("no times")
             if str(uuid.UUID(claims["sessionId"])) != claims["sessionId"]:
                 raise jwt.InvalidTokenError("no session")
             return float(claims["exp"]), Caller(str(uuid.UUID(claims["sub"])), _payload(token))
         except jwt.ExpiredSignatureError as error:
             raise Problem("token_expired", "The access token has expired. Refresh it.") from error
-        except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError) as error:
+        except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise Problem("invalid_token", "The access token is not valid.") from error
 
 
