@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import stat
 import time
 import uuid
@@ -17,7 +18,10 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from gateway.keys import KeyDirectory
 from gateway.routes import BASE_PATH, ROUTES, Access
@@ -152,8 +156,20 @@ class Forger:
         signed = b".".join(parts)
         return (signed + b"." + base64url(sign(signed))).decode()
 
-    def hs256(self, secret: bytes) -> str:
-        return self.assemble({"alg": "HS256"}, lambda signed: hmac.digest(secret, signed, "sha256"))
+    def hmac(self, secret: bytes, bits: int = 256) -> str:
+        return self.assemble({"alg": f"HS{bits}"}, lambda signed: hmac.digest(secret, signed, f"sha{bits}"))
+
+    def rs256(self, **header: Any) -> str:
+        """Signed with the right key, under a header that PyJWT would not write."""
+        return self.assemble({"alg": "RS256", **header}, lambda signed: self.key.sign(signed, PKCS1v15(), SHA256()))
+
+    def es256(self) -> str:
+        own = ec.generate_private_key(ec.SECP256R1())
+        return self.assemble({"alg": "ES256"}, lambda signed: own.sign(signed, ec.ECDSA(SHA256())))
+
+    def written(self, name: str, value: str) -> str:
+        """The claims with this one as this JSON text, signed by the right key."""
+        return raw(self, json.dumps({**self.claims, name: "@"}).replace('"@"', value).encode())
 
     def changed(self, segment: int, at: int) -> str:
         """The good token with another character in one place."""
@@ -168,49 +184,157 @@ class Forger:
         return jwk
 
 
+def modulus(key: RSAPublicKey) -> bytes:
+    return key.public_numbers().n.to_bytes(key.key_size // 8, "big")
+
+
+def alike(token: str) -> str:
+    """Another last character for the same bytes: its lowest bits are not used."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return token[:-1] + alphabet[alphabet.index(token[-1]) ^ 1]
+
+
 NOW = time.time()
-DER = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
+PKCS1 = serialization.PublicFormat.PKCS1
+PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
+
+# What a verifier might take for the secret of an HMAC when it holds the public key.
+PUBLIC: dict[str, Callable[[RSAPublicKey], bytes]] = {
+    "PEM": lambda key: key.public_bytes(PEM, SPKI),
+    "PEM, no line end": lambda key: key.public_bytes(PEM, SPKI).strip(),
+    "PEM, CRLF": lambda key: key.public_bytes(PEM, SPKI).replace(b"\n", b"\r\n"),
+    "PEM on one line": lambda key: key.public_bytes(PEM, SPKI).replace(b"\n", b"\\n"),
+    "DER": lambda key: key.public_bytes(DER, SPKI),
+    "DER in base64": lambda key: base64.b64encode(key.public_bytes(DER, SPKI)),
+    "PKCS 1 PEM": lambda key: key.public_bytes(PEM, PKCS1),
+    "PKCS 1 PEM, no line end": lambda key: key.public_bytes(PEM, PKCS1).strip(),
+    "PKCS 1 DER": lambda key: key.public_bytes(DER, PKCS1),
+    "JWK": lambda key: json.dumps(jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True)).encode(),
+    "JWK, no spaces": lambda key: json.dumps(
+        jwt.algorithms.RSAAlgorithm.to_jwk(key, as_dict=True), separators=(",", ":")
+    ).encode(),
+    "modulus": modulus,
+    "modulus in base64url": lambda key: base64url(modulus(key)),
+    "modulus in hex": lambda key: modulus(key).hex().encode(),
+}
+
 
 FORGERIES: dict[str, Callable[[Forger], str]] = {
     "alg none": lambda f: f.assemble({"alg": "none"}, lambda _: b""),
     "alg None": lambda f: f.assemble({"alg": "None"}, lambda _: b""),
+    "alg nOnE": lambda f: f.assemble({"alg": "nOnE"}, lambda _: b""),
+    "alg none with a space": lambda f: f.assemble({"alg": "none "}, lambda _: b""),
+    "alg none with a signature": lambda f: swap(f.assemble({"alg": "none"}, lambda _: b""), f.session.access_token, 2),
+    "alg empty": lambda f: f.rs256(alg=""),
+    "alg in small letters": lambda f: f.rs256(alg="rs256"),
     "no alg": lambda f: f.assemble({}, lambda _: b""),
     "alg null": lambda f: f.assemble({"alg": None}, lambda _: b""),
     "alg a list": lambda f: f.assemble({"alg": ["RS256"]}, lambda _: b""),
     "no signature": lambda f: f.session.access_token.rpartition(".")[0] + ".",
     "two segments": lambda f: f.session.access_token.rpartition(".")[0],
+    "one segment": lambda f: f.session.access_token.partition(".")[0],
     "four segments": lambda f: f.session.access_token + ".x",
-    "HS256 with the public key in PEM": lambda f: f.hs256(public_pem(f.key.public_key())),
-    "HS256 with the public key in PEM, no line end": lambda f: f.hs256(public_pem(f.key.public_key()).strip()),
-    "HS256 with the public key in DER": lambda f: f.hs256(f.key.public_key().public_bytes(*DER)),
-    "HS256 with nothing": lambda f: f.hs256(b""),
+    "five segments, as an encrypted token has": lambda f: f.session.access_token + ".x.x",
+    "encrypted, as its header says": lambda f: (
+        f.assemble({"alg": "RSA-OAEP", "enc": "A256GCM"}, lambda _: b"x") + ".x.x"
+    ),
+    "empty segments": lambda _: "..",
+    "cut off at the end": lambda f: f.session.access_token[:-10],
+    "twice": lambda f: f.session.access_token * 2,
+    "padding after the signature": lambda f: f.session.access_token + "==",
+    "padding after the claims": lambda f: f.session.access_token.replace(".", "==.", 2).replace("==.", ".", 1),
+    "a signature in the other base64": lambda f: f.session.access_token + "/+",
+    "unused bits in the last character": lambda f: alike(f.session.access_token),
+    "a sign in the signature that base64 has not": lambda f: (
+        f.session.access_token[:-9] + "!" + f.session.access_token[-9:]
+    ),
+    "a line end in the signature": lambda f: f.session.access_token[:-9] + "\n" + f.session.access_token[-9:],
+    "a line end after it": lambda f: f.session.access_token + "\n",
+    "a space in it": lambda f: f.session.access_token[:-9] + " " + f.session.access_token[-9:],
+    "a NUL after it": lambda f: f.session.access_token + "\0",
+    "full-width dots": lambda f: f.session.access_token.replace(".", "\uff0e"),
+    "a byte order mark before it": lambda f: "\ufeff" + f.session.access_token,
+    "emoji": lambda _: "\U0001f600.\U0001f600.\U0001f600",
+    **{
+        f"HS256 with the public key as {form}": lambda f, encode=encode: f.hmac(encode(f.key.public_key()))
+        for form, encode in PUBLIC.items()
+    },
+    "HS384 with the public key as PEM": lambda f: f.hmac(public_pem(f.key.public_key()), 384),
+    "HS512 with the public key as PEM": lambda f: f.hmac(public_pem(f.key.public_key()), 512),
+    "HS256 with the kid": lambda f: f.hmac(f.kid.encode()),
+    "HS256 with nothing": lambda f: f.hmac(b""),
     "RS384 by the right key": lambda f: f.sign(header={"alg": "RS384"}),
     "RS512 by the right key": lambda f: f.sign(header={"alg": "RS512"}),
     "PS256 by the right key": lambda f: f.sign(header={"alg": "PS256"}),
+    "ES256 by an own key": lambda f: f.es256(),
     "RS256 by another key under the right kid": lambda f: f.sign(key=f.own_key),
     "unknown kid": lambda f: f.sign(header={"kid": "unknown"}),
     "kid of another key": lambda f: f.sign(header={"kid": thumbprint(f.own_jwk())}, key=f.own_key),
     "no kid": lambda f: f.sign(header={"kid": None}),
     "empty kid": lambda f: f.sign(header={"kid": ""}),
+    "kid null": lambda f: f.rs256(kid=None),
+    "kid a list": lambda f: f.rs256(kid=[f.kid]),
+    "kid an object": lambda f: f.rs256(kid={"kid": f.kid}),
+    "kid a number": lambda f: f.rs256(kid=0),
+    "kid an empty file, as the secret is": lambda f: f.assemble(
+        {"alg": "HS256", "kid": "/dev/null"}, lambda signed: hmac.digest(b"", signed, "sha256")
+    ),
+    "kid of SQL": lambda f: f.rs256(kid=f"x' union select '{f.kid}"),
+    "kid with a NUL": lambda f: f.rs256(kid=f"{f.kid}\0"),
+    "kid with a space": lambda f: f.rs256(kid=f" {f.kid}"),
     "kid a path": lambda f: f.sign(header={"kid": f"../keys/{f.kid}"}),
     "kid with another case": lambda f: f.sign(header={"kid": f.kid.swapcase()}),
     "typ JWT": lambda f: f.sign(header={"typ": "JWT"}),
     "typ in capitals": lambda f: f.sign(header={"typ": "AT+JWT"}),
-    "no typ": lambda f: f.assemble({"alg": "RS256", "typ": None}, lambda _: b""),
+    "typ of an ID token": lambda f: f.sign(header={"typ": "id_token+jwt"}),
+    "typ with its tree": lambda f: f.rs256(typ="application/at+jwt"),
+    "typ a list": lambda f: f.rs256(typ=["at+jwt"]),
+    "no typ": lambda f: f.rs256(typ=None),
     "unknown crit": lambda f: f.sign(header={"crit": ["exp2"], "exp2": 1}),
+    "crit that is not there": lambda f: f.rs256(crit=["exp2"]),
+    "crit of a registered name": lambda f: f.rs256(crit=["alg"]),
+    "crit empty": lambda f: f.rs256(crit=[]),
+    "crit a word": lambda f: f.rs256(crit="exp"),
+    "crit b64": lambda f: f.rs256(crit=["b64"], b64=False),
+    "b64 false": lambda f: f.rs256(b64=False),
     "own key in jwk": lambda f: f.sign(header={"jwk": f.own_jwk()}, key=f.own_key),
     "own key behind jku": lambda f: f.sign(header={"jku": "http://127.0.0.1:1/jwks.json"}, key=f.own_key),
     "own key behind x5u": lambda f: f.sign(header={"x5u": "http://127.0.0.1:1/x.pem"}, key=f.own_key),
+    "own key in x5c": lambda f: f.sign(
+        header={"x5c": [base64.b64encode(f.own_key.public_key().public_bytes(DER, SPKI)).decode()]}, key=f.own_key
+    ),
+    "own key behind jku, under its own kid": lambda f: f.sign(
+        header={"jku": "http://127.0.0.1:1/jwks.json", "kid": thumbprint(f.own_jwk())}, key=f.own_key
+    ),
     "foreign issuer": lambda f: f.sign(iss="elsewhere"),
     "issuer with a slash": lambda f: f.sign(iss="manacore/"),
+    "issuer in capitals": lambda f: f.sign(iss="MANACORE"),
+    "issuer a list": lambda f: f.written("iss", '["manacore"]'),
     "foreign audience": lambda f: f.sign(aud="elsewhere"),
     "foreign audiences": lambda f: f.sign(aud=["elsewhere", "nowhere"]),
     "empty audience": lambda f: f.sign(aud=[]),
+    "audience an object": lambda f: f.written("aud", '{"manacore":1}'),
+    "audience a list in a list": lambda f: f.written("aud", '[["manacore"]]'),
+    "audience null": lambda f: f.sign(aud=None),
     "issued in the future": lambda f: f.sign(iat=NOW + 3600),
     "not yet valid": lambda f: f.sign(nbf=NOW + 3600),
+    "issue a number in quotes": lambda f: f.sign(iat=str(int(NOW))),
     "expiry a word": lambda f: f.sign(exp="tomorrow"),
+    "expiry a number in quotes": lambda f: f.sign(exp=str(int(NOW) + 900)),
+    "expiry no whole number": lambda f: f.sign(exp=NOW + 900.5),
+    "expiry null": lambda f: f.sign(exp=None),
+    "expiry a list": lambda f: f.sign(exp=[int(NOW) + 900]),
+    "expiry beyond all numbers": lambda f: f.sign(exp=10**400),
+    "expiry NaN": lambda f: f.written("exp", "NaN"),
+    "expiry infinite": lambda f: f.written("exp", "Infinity"),
+    "expiry too large for a float": lambda f: f.written("exp", "1e400"),
+    "not before NaN": lambda f: f.written("nbf", "NaN"),
     **{f"no {name}": lambda f, name=name: f.sign(without=name) for name in sorted(CLAIMS - {"email", "deviceId"})},
     "subject no UUID": lambda f: f.sign(sub="admin"),
+    "subject in capitals": lambda f: f.sign(sub=f.session.user_id.upper()),
+    "subject in braces": lambda f: f.sign(sub=f"{{{f.session.user_id}}}"),
+    "subject a list": lambda f: f.written("sub", f'["{f.session.user_id}"]'),
     "changed first byte of the header": lambda f: f.changed(0, 4),
     "changed byte of the header": lambda f: f.changed(0, 20),
     "changed first byte of the claims": lambda f: f.changed(1, 4),
@@ -223,11 +347,17 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
     "9000 characters": lambda f: f.sign(filler="x" * 6_000),
     "claims an array": lambda f: raw(f, b"[]"),
     "claims no JSON": lambda f: raw(f, b"{"),
+    "claims and more": lambda f: raw(f, json.dumps(f.claims).encode() + b"{}"),
+    "claims in UTF-16": lambda f: raw(f, json.dumps(f.claims).encode("utf-16")),
+    "claims with half a surrogate pair": lambda f: f.written("email", r'"\ud800"'),
+    "claims with a NUL": lambda f: f.written("email", r'"\u0000"'),
+    "claims nested too deeply for the database": lambda f: f.written("x", "[" * 2500 + "]" * 2500),
     "refresh token": lambda f: f.session.refresh_token,
 }
 EXPIRED = {
     "expired": lambda f: f.sign(iat=int(NOW) - 1000, exp=int(NOW) - 100),
     "expired in 1970": lambda f: f.sign(exp=0),
+    "expired before all time": lambda f: f.sign(exp=-(2**63)),
 }
 # Signed with the right key, as a bug elsewhere or a stale token would have it: the database refuses.
 UNTRUE = {
@@ -238,6 +368,14 @@ UNTRUE = {
     ),
     "user unknown": ("session_ended", lambda f: f.sign(sub=str(uuid.uuid4()))),
     "user another, session own": ("session_ended", lambda f: f.sign(sub=f.stranger.user_id)),
+    "user twice, another last": (
+        "session_ended",
+        lambda f: raw(f, json.dumps(f.claims)[:-1].encode() + f',"sub":"{f.stranger.user_id}"}}'.encode()),
+    ),
+    "role twice, admin last": (
+        "role_changed",
+        lambda f: raw(f, json.dumps(f.claims)[:-1].encode() + b',"role":"admin"}'),
+    ),
     "role admin": ("role_changed", lambda f: f.sign(role="admin")),
     "role service": ("role_changed", lambda f: f.sign(role="service")),
     "role unknown": ("role_changed", lambda f: f.sign(role="god")),
@@ -264,11 +402,13 @@ def forger(gateway: Gateway, session: Session, stranger: Session) -> Forger:
 async def assert_refused_everywhere(service: Service, token: str, code: str) -> None:
     for route in BEARER_ROUTES:
         body = {"amount": 1, "appId": "a", "description": "d"} if route.path == "/credits/use" else None
-        if len(token) > 8000:
-            break  # no header is that long
+        if len(token) > 8000 or re.search(r"[\0\n]", token):
+            break  # no header can be that
         assert_problem(await service.request(route.method, BASE_PATH + route.path, token=token, body=body), 401, code)
     reply = await service.post(VALIDATE, {"token": token})
-    if len(token) > 60_000:
+    if "\0" in token:
+        assert_problem(reply, 400, "invalid_request")
+    elif len(token) > 60_000:
         assert_problem(reply, 413, "payload_too_large")
     elif len(token) > 8192:
         assert_problem(reply, 400, "invalid_request")
@@ -316,6 +456,13 @@ async def test_an_access_token_is_no_refresh_token(session: Session) -> None:
     assert_problem(await session.service.refresh(session.access_token), 401, "invalid_refresh_token")
     reply = await session.service.post("/api/v1/auth/logout", {"refreshToken": session.access_token})
     assert_problem(reply, 401, "invalid_refresh_token")
+
+
+async def test_a_refresh_token_is_no_access_token_in_any_place(session: Session) -> None:
+    for scheme in ("Bearer", "bearer", "Refresh", "Basic"):
+        headers = {"Authorization": f"{scheme} {session.refresh_token}", "Cookie": f"token={session.access_token}"}
+        reply = await session.service.get("/api/v1/credits/balance", headers=headers)
+        assert reply.status == 401, reply.text
 
 
 async def test_an_audience_among_others_is_ours(forger: Forger) -> None:
