@@ -176,7 +176,11 @@ async def test_an_unknown_parameter_is_refused(session: Session, name: str) -> N
 
 
 @pytest.mark.parametrize("path", BODIES)
-@pytest.mark.parametrize("name", ["isAdmin", "", "__proto__", "Email", "app_id", "user_id", "userId", "role"])
+@pytest.mark.parametrize(
+    "name",
+    ["isAdmin", "", "__proto__", "constructor", "Email", "app_id", "user_id", "userId", "role", "id", "sub", "balance",
+     "freeCreditsRemaining", "emailVerified", "sessionId", "refreshTtl", "p_user_id", "claims", "context"],
+)  # fmt: skip
 async def test_an_unknown_field_is_refused_by_name(session: Session, path: str, name: str) -> None:
     assert_names(await session.post(path, data=written({**BODIES[path], name: "1"})), name)
 

@@ -156,19 +156,33 @@ async def test_what_is_no_address_is_refused(either_service: Service, email: str
     "password",
     [
         "12345678",
+        "x" * 72,
+        "x" * 73,
+        "é" * 36 + "x",
         "x" * 128,
         "😀" * 64,
         "   spaces   ",
         "\u0001\u007f\u2028 fine",
         unicodedata.normalize("NFD", "é" * 128),
     ],
-    ids=["8", "128", "64 emoji", "spaces", "control characters", "128 decomposed"],
+    ids=[
+        "8",
+        "72 bytes",
+        "73 bytes",
+        "73 bytes of 37 characters",
+        "128",
+        "64 emoji",
+        "spaces",
+        "control characters",
+        "128 decomposed",
+    ],
 )
 async def test_a_password_can_be(either_service: Service, password: str) -> None:
     email = address()
     assert (await either_service.register(email, password)).status == 201
     assert (await either_service.login(email, password)).status == 200
-    assert_problem(await either_service.login(email, password[1:]), 401, "invalid_credentials")
+    for other in (password[1:], password[:-1]):
+        assert_problem(await either_service.login(email, other), 401, "invalid_credentials")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +213,14 @@ async def test_a_password_is_the_same_composed_and_decomposed(either_service: Se
         email = address()
         await either_service.register(email, registered)
         assert (await either_service.login(email, given)).status == 200
+
+
+async def test_a_password_that_only_looks_the_same_is_another(either_service: Service) -> None:
+    """NFC keeps what NFKC and a trim would not: a password loses nothing of what makes it hard to guess."""
+    email = address()
+    await either_service.register(email, " ﬁne \u00b2 password ")
+    for other in (" fine \u00b2 password ", " ﬁne 2 password ", "ﬁne \u00b2 password", " ﬁne \u00b2 password"):
+        assert_problem(await either_service.login(email, other), 401, "invalid_credentials")
 
 
 async def test_nothing_of_a_password_reaches_the_database(database: Database, either_service: Service) -> None:
