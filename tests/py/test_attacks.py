@@ -89,7 +89,8 @@ def rows(database: Database, user: Session) -> list[tuple[object, ...]]:
     """Who somebody is and what they have."""
     return database.query(
         "select u.id::text, u.email, u.role::text, u.email_verified, u.disabled_at, b.balance,"
-        " b.free_credits_remaining, b.version from auth.users as u join credits.balances as b on b.user_id = u.id where u.id = %s",
+        " b.free_credits_remaining, b.version"
+        " from auth.users as u join credits.balances as b on b.user_id = u.id where u.id = %s",
         user.user_id,
     )
 
