@@ -3,15 +3,22 @@
 Migrations run once, in order, each in one transaction with its bookkeeping. Functions and
 policies are the current truth: all of them are written again at every deploy, in one transaction,
 and functions that no file defines any more are dropped. One deploy at a time: the others wait.
+
+Clients go on meanwhile. A policy takes its table for itself alone, so tables that are as their file left
+them are passed over. Who waits for a table makes all that come later wait as well, so a deploy waits
+briefly, lets them through, and tries again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
+import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import LiteralString, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -31,11 +38,18 @@ ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_backend", "mana_reader")
 LOCK_KEY = 0x6D616E61  # "mana"; the number after it is for the connection that migrates
 OTHER_DEPLOY_AWAITED_FOR: LiteralString = "60s"
 LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
+LOCKED_WITHIN: LiteralString = "set local statement_timeout = '300ms'"  # for all tables, at one attempt
+TABLES_AWAITED_FOR = 5.0  # seconds, over all attempts
+PAUSE = (0.1, 0.4)  # seconds between two, for those who had to wait: drawn, so as not to keep time with anybody
 
 _PACKAGED = Path(__file__).parent / "_sql"
 SQL = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "sql"
 
 Report = Callable[[str], None]
+
+
+class _InUseError(OperatorError):
+    """A table could not be locked in time; nothing has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +80,7 @@ def apply(url: str, report: Report, directory: Path = SQL, upto: str | None = No
         for migration in backend.to_apply(migrations):
             if upto is None or migration.id <= upto:
                 report(f"migration {migration.id}")
-                _apply_one(backend, migration)
+                _patiently(partial(_apply_one, backend, migration))
         if upto is None:
             report("functions and policies")
             connection.add_notice_handler(lambda notice: _report_warning(notice, report))
@@ -190,8 +204,12 @@ def _migrations(directory: Path) -> MigrationList:
     return read_migrations(str(directory / "migrations"))
 
 
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _checksum(migration: Migration) -> str:
-    return hashlib.sha256(Path(migration.path).read_bytes()).hexdigest()
+    return _sha256(Path(migration.path))
 
 
 def _refuse_edited(connection: psycopg.Connection, backend: DatabaseBackend, migrations: MigrationList) -> None:
@@ -227,28 +245,79 @@ def _apply_one(backend: DatabaseBackend, migration: Migration) -> None:
 def _errors_named(name: str) -> Iterator[None]:
     try:
         yield
-    except psycopg.errors.LockNotAvailable as error:
-        raise OperatorError(
-            f"{name}: a table is in use and could not be locked", hint="nothing was changed; try again"
-        ) from error
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+        raise _in_use(name) from error
     except psycopg.Error as error:
         raise OperatorError(f"{name}: {error}") from error
 
 
+def _in_use(name: str) -> _InUseError:
+    return _InUseError(f"{name}: a table is in use and could not be locked", hint="nothing was changed; try again")
+
+
+def _patiently(attempt: Callable[[], None]) -> None:
+    deadline = time.monotonic() + TABLES_AWAITED_FOR
+    while True:
+        try:
+            return attempt()
+        except _InUseError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(*PAUSE))  # noqa: S311 - no secret
+
+
 def _write_repeatables(connection: psycopg.Connection, directory: Path) -> None:
     functions = sorted((directory / "functions").rglob("*.sql"))
-    policies = sorted((directory / "policies").rglob("*.sql"))
     with _errors_named("functions and policies"), connection.transaction():
         connection.execute(LOCK_TIMEOUT)
         connection.execute("set local check_function_bodies = off")
+        written = _written(connection, directory)
         # The files say all that is granted: what an earlier release granted beyond that goes.
-        _execute_each(connection, _REVOKE_ALL)
+        _execute_each(connection, _REVOKE_ALL, written)
         # To own a function takes CREATE on its schema; nobody keeps that beyond this transaction.
         _execute_for_each(connection, "grant create on schema {} to {}", SCHEMAS, DEFINERS)
-        for path in (*functions, *policies):
+        for path in functions:
             _run_file(connection, path)
         _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
-        _execute_each(connection, _DROP_STALE)
+        # Last, because from here on clients wait until the commit.
+        _patiently(partial(_write_policies, connection, directory, written))
+
+
+def _write_policies(connection: psycopg.Connection, directory: Path, written: list[str]) -> None:
+    with connection.transaction():
+        # All tables at once, before any is changed: one after the other, each wait would hold up
+        # everybody at the tables before it.
+        try:
+            connection.execute(LOCKED_WITHIN)
+            _execute_each(connection, _LOCK_TABLES, written)
+            connection.execute("set local statement_timeout to default")
+        except psycopg.errors.QueryCanceled as error:
+            raise _in_use("functions and policies") from error
+        for path in sorted((directory / "policies").rglob("*.sql")):
+            if f"{path.parent.name}.{path.stem}" not in written:
+                _run_file(connection, path)
+        _execute_each(connection, _DROP_STALE, written)
+        for relation, fingerprint in _fingerprints(connection, directory).items():
+            connection.execute(
+                "insert into deploy.policies values (%s, %s)"
+                " on conflict (relation) do update set fingerprint = excluded.fingerprint",
+                (relation, fingerprint),
+            )
+
+
+def _written(connection: psycopg.Connection, directory: Path) -> list[str]:
+    """The tables and views whose file has run as it is now, and that are as it left them."""
+    connection.execute("create table if not exists deploy.policies (relation text primary key, fingerprint text)")
+    recorded: dict[str, str] = dict(connection.execute("select relation, fingerprint from deploy.policies").fetchall())
+    current = _fingerprints(connection, directory)
+    return [relation for relation, fingerprint in current.items() if recorded.get(relation) == fingerprint]
+
+
+def _fingerprints(connection: psycopg.Connection, directory: Path) -> dict[str, str]:
+    """What the file of each table and view says, and what the catalog does."""
+    states: dict[str, str] = dict(connection.execute(_STATES, {"schemas": list(SCHEMAS)}).fetchall())
+    files = {f"{path.parent.name}.{path.stem}": path for path in (directory / "policies").glob("*/*.sql")}
+    return {name: f"{_sha256(path)} {states.get(name)}" for name, path in files.items()}
 
 
 def _execute_for_each(
@@ -259,9 +328,10 @@ def _execute_for_each(
             connection.execute(sql.SQL(statement).format(sql.Identifier(schema), sql.Identifier(role)))
 
 
-def _execute_each(connection: psycopg.Connection, query: LiteralString) -> None:
-    """Execute the statements that a query returns."""
-    for (statement,) in connection.execute(query, {"schemas": list(SCHEMAS), "roles": list(ROLES)}).fetchall():
+def _execute_each(connection: psycopg.Connection, query: LiteralString, written: Sequence[str] = ()) -> None:
+    """Execute the statements that a query returns; it is to pass over the tables and views in ``written``."""
+    parameters = {"schemas": list(SCHEMAS), "roles": list(ROLES), "written": list(written)}
+    for (statement,) in connection.execute(query, parameters).fetchall():
         connection.execute(cast("LiteralString", statement))
 
 
@@ -271,7 +341,7 @@ _DROP: LiteralString = """
       from pg_policy as p
       join pg_class as c on c.oid = p.polrelid
       join pg_namespace as n on n.oid = c.relnamespace
-     where n.nspname = any(%(schemas)s) {and_stale}
+     where n.nspname = any(%(schemas)s) and c.oid::regclass::text <> all(%(written)s) {and_stale}
     union all
     select 'drop routine ' || p.oid::regprocedure
       from pg_proc as p
@@ -279,8 +349,36 @@ _DROP: LiteralString = """
      where n.nspname = any(%(schemas)s) {and_stale}
 """
 _DROP_ALL = _DROP.replace("{and_stale}", "")
-# What this transaction has not written, no file defines any more.
-_DROP_STALE = _DROP.replace("{and_stale}", "and p.xmin <> pg_current_xact_id()::xid")
+# What is older than this transaction, no file defines any more. (What a savepoint wrote is younger.)
+_DROP_STALE = _DROP.replace("{and_stale}", "and age(p.xmin) > 0")
+
+# By name: sessions come before users, as in most calls.
+_LOCK_TABLES: LiteralString = """
+    select 'lock table ' || string_agg(c.oid::regclass::text, ', ' order by nspname, relname)
+           || ' in access exclusive mode'
+      from pg_class as c
+      join pg_namespace as n on n.oid = c.relnamespace
+     where n.nspname = any(%(schemas)s) and c.relkind in ('r', 'p') and c.oid::regclass::text <> all(%(written)s)
+    having count(*) > 0
+"""
+
+# All that a file in policies/ can change of its table or view.
+_STATES: LiteralString = """
+    select c.oid::regclass::text,
+           md5(row(
+               c.relowner::regrole, c.relrowsecurity, c.relforcerowsecurity, c.relacl,
+               (select array_agg(row(attname, attacl)::text order by attnum)
+                  from pg_attribute where attrelid = c.oid and attacl is not null),
+               (select array_agg(row(
+                           polname, polcmd, polpermissive, polroles::regrole[],
+                           pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
+                       )::text order by polname)
+                  from pg_policy where polrelid = c.oid)
+           )::text)
+      from pg_class as c
+      join pg_namespace as n on n.oid = c.relnamespace
+     where n.nspname = any(%(schemas)s) and c.relkind in ('r', 'p', 'v', 'm')
+"""
 
 _REVOKE_ALL: LiteralString = """
     with held (kind, name, owner, acl) as (
@@ -297,6 +395,7 @@ _REVOKE_ALL: LiteralString = """
               select relacl union all select attacl from pg_attribute where attrelid = c.oid
           ) as held (acl)
          where nspname = any(%(schemas)s) and relkind in ('r', 'p', 'v', 'm')
+           and c.oid::regclass::text <> all(%(written)s)
     )
     select distinct format('revoke all on %%s %%s from %%s', kind, name, grantee::regrole)
       from held cross join lateral aclexplode(acl)

@@ -1,0 +1,298 @@
+"""Deploys under load: while clients of the release before and of the new one call everything, nothing fails.
+
+What is known of an earlier release is its migrations, and of today's functions and policies those that its
+tables can carry. So each migration is applied to a database at the one before, which has these, and is
+called by whatever clients that can have: over HTTP from the tables of the credits on, as role mana_gateway
+in SQL before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import secrets
+import shutil
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from gateway import deploy
+from gateway.routes import BASE_PATH, ROUTES
+from support import PASSWORD, Cluster, Database, Gateway, Service, Session, backend_login
+
+IDS = sorted(p.stem for p in (deploy.SQL / "migrations").glob("*.sql") if not p.name.endswith(".rollback.sql"))
+CREDITS = "0003.credits-tables"
+ROUTE = {route.function: route for route in ROUTES}
+CLIENTS = 3
+
+
+def quietly(_: str) -> None:
+    pass
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A copy of sql/ with bcrypt that takes no time: the load is to wait for locks, not for that."""
+    copy = Path(shutil.copytree(deploy.SQL, tmp_path / "sql"))
+    cost = copy / "functions" / "auth" / "password_cost.sql"
+    cost.write_text(cost.read_text().replace("select 12", "select 4"))
+    return copy
+
+
+def release_at(database: Database, migration: str, directory: Path) -> Path:
+    """What of ``directory`` a database at this migration can carry, as a directory of its own."""
+    copy = Path(shutil.copytree(directory, directory.with_name("before")))
+    for file in (copy / "migrations").glob("*.sql"):
+        if file.name.removesuffix(".sql").removesuffix(".rollback") > migration:
+            file.unlink()
+    deploy.apply(database.admin_url, quietly, copy, upto=migration)
+    with database.connect() as connection, connection.transaction(force_rollback=True):
+        connection.execute("set local check_function_bodies = off")
+        for file in (*sorted((copy / "functions").rglob("*.sql")), *sorted((copy / "policies").rglob("*.sql"))):
+            try:
+                with connection.transaction():
+                    connection.execute(file.read_bytes())
+            except psycopg.ProgrammingError:
+                file.unlink()  # it is about something that is not there yet
+    return copy
+
+
+class Load:
+    """Clients that call until they are stopped, and what they saw."""
+
+    def __init__(self, database: Database) -> None:
+        self.failed: list[str] = []
+        self.longest: defaultdict[str, float] = defaultdict(float)
+        self.calls: Counter[str] = Counter()
+        self.rounds: Counter[int] = Counter()
+        self.lock_waits: list[float] = []
+        self._database = database
+        self._stopped = threading.Event()
+        self._clients: list[asyncio.Future[None]] = []
+        self._threads = ThreadPoolExecutor(16)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        watcher = self._in_thread(self._watch_locks)
+        try:
+            yield
+        finally:
+            self._stopped.set()
+            await asyncio.gather(watcher, *self._clients)
+            self._threads.shutdown()
+
+    def _in_thread(self, work: Callable[[], None]) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    async def more_rounds(self, count: int = 1) -> None:
+        """Wait until each client has come to the end of its calls so many times more."""
+        goal = {client: self.rounds[client] + count for client in range(len(self._clients))}
+        while any(self.rounds[client] < rounds for client, rounds in goal.items()):
+            assert not any(client.done() for client in self._clients), self.failed
+            await asyncio.sleep(0.01)
+
+    @contextlib.contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        begin = time.monotonic()
+        yield
+        self.calls[name] += 1
+        self.longest[name] = max(self.longest[name], time.monotonic() - begin)
+
+    def _watch_locks(self) -> None:
+        """Note how long clients wait for a table; for a row they may, that is each other's doing."""
+        with self._database.connect() as connection:
+            while not self._stopped.wait(0.02):
+                rows = connection.execute(
+                    """select coalesce(extract(epoch from clock_timestamp() - min(waitstart)), 0)::float8
+                         from pg_locks
+                        where locktype = 'relation' and not granted and mode <> 'AccessExclusiveLock'
+                          and database = (select oid from pg_database where datname = current_database())"""
+                ).fetchall()
+                self.lock_waits.append(rows[0][0])
+
+    def add_app(self, service: Service) -> None:
+        """A client of the gateway that calls every route."""
+        self._clients.append(asyncio.create_task(self._app(len(self._clients), service)))
+
+    async def _app(self, number: int, service: Service) -> None:
+        async def call(function: str, body: object = None) -> Any:
+            route = ROUTE[function]
+            token = None if function in {"register", "login", "refresh", "validate"} else user.access_token
+            with self._timed(function):
+                reply = await service.request(route.method, BASE_PATH + route.path, token=token, body=body)
+            if reply.status != route.status:
+                self.failed.append(f"{function}: {reply.text}")
+            return reply.body
+
+        user = Session(service, "", "", "", "")
+        while not self._stopped.is_set():
+            login = {"email": f"{secrets.token_hex(8)}@example.com", "password": PASSWORD}
+            await call("register", login)
+            tokens = await call("login", login)
+            user.access_token = tokens.get("accessToken", "")
+            for _ in range(3):
+                await call("use_credits", {"amount": 1, "appId": "tests", "description": "a test"})
+                for function in ("get_balance", "list_transactions", "list_purchases", "list_packages"):
+                    await call(function)
+            await call("validate", {"token": user.access_token})
+            tokens = await call("refresh", {"refreshToken": tokens.get("refreshToken", "")})
+            user.access_token = tokens.get("accessToken", "")
+            await call("logout", {})
+            self.rounds[number] += 1
+
+    def add_sql(self, url: str, name: str, work: Callable[[psycopg.Connection[Any]], None]) -> None:
+        """A client that does this over and over, each time in a transaction."""
+        number = len(self._clients)
+
+        def loop() -> None:
+            with psycopg.connect(url, autocommit=True) as connection:
+                while not self._stopped.is_set():
+                    with self._timed(name):
+                        try:
+                            with connection.transaction():
+                                work(connection)
+                        except psycopg.Error as error:
+                            self.failed.append(f"{name}: {error.sqlstate} {error}")
+                    self.rounds[number] += 1
+
+        self._clients.append(self._in_thread(loop))
+
+    def assert_nobody_noticed(self) -> None:
+        report = {name: f"{self.calls[name]}, {seconds:.3f} s" for name, seconds in sorted(self.longest.items())}
+        print("calls and the longest of each:", report, f"longest wait for a table: {max(self.lock_waits):.3f} s")
+        assert self.failed == []
+        assert max(self.lock_waits) < 1
+
+
+def spend_of(user_id: str, held_for: float = 0) -> Callable[[psycopg.Connection[Any]], None]:
+    """A backend that spends, does something else, and comes back to the user's tables before it commits."""
+
+    def work(connection: psycopg.Connection[Any]) -> None:
+        connection.execute("select auth.act_as(%s)", (user_id,))
+        connection.execute("select credits.use_credits(1, 'tests', 'a test')")
+        if held_for:
+            connection.execute("select pg_sleep(%s)", (held_for,))
+            connection.execute("select auth.act_as(%s)", (user_id,))
+        connection.execute("select credits.list_transactions(), credits.get_balance()")
+
+    return work
+
+
+def ask_who_i_am(connection: psycopg.Connection[Any]) -> None:
+    connection.execute("select auth.uid(), auth.role(), auth.session_id()")
+
+
+def come_and_go(email: str) -> Callable[[psycopg.Connection[Any]], None]:
+    """Everything that needs no more than the tables of auth, as the gateway calls it."""
+
+    def work(connection: psycopg.Connection[Any]) -> None:
+        def body(statement: str, *arguments: object) -> dict[str, Any]:
+            found = connection.execute(f"select status, body from api.{statement}".encode(), arguments).fetchone()
+            assert found and found[0] == 200, found
+            answer: dict[str, Any] = found[1]
+            return answer
+
+        grant = body("login(null, %s, 'digest', null, null, '7 days')", email)
+        claims = grant["claims"]
+        user_id = claims["sub"]
+        assert body("validate(%s, %s, null)", user_id, json.dumps(claims))["valid"]
+        grant = body("refresh(%s, null, %s, '7 days')", user_id, grant["refreshToken"])
+        body("logout(%s, %s, null, null)", user_id, json.dumps(claims))
+
+    return work
+
+
+@contextlib.asynccontextmanager
+async def apps(load: Load, gateway: Gateway) -> AsyncIterator[None]:
+    async with Service(gateway.url) as service:
+        for _ in range(CLIENTS):
+            load.add_app(service)
+        async with load.running():
+            await load.more_rounds()
+            yield
+
+
+def new_user(database: Database) -> str:
+    """A user with enough credits for a while, made by an administrator."""
+    [(user_id,)] = database.query(
+        "select id from auth.register_user(%s, 'digest', null)", f"{secrets.token_hex(8)}@example.com"
+    )
+    database.give_credits(str(user_id), paid=1_000_000)
+    return str(user_id)
+
+
+async def assert_serves(database: Database) -> None:
+    """A gateway of the new release, beside the one of the release before."""
+    gateway = Gateway(database.gateway_url)
+    await asyncio.to_thread(gateway.__enter__)  # the loop is the load's
+    try:
+        load = Load(database)
+        async with apps(load, gateway):
+            pass
+        load.assert_nobody_noticed()
+        assert set(load.calls) == set(ROUTE)
+    finally:
+        await asyncio.to_thread(gateway.__exit__)
+
+
+async def test_a_deploy_fails_no_request(cluster: Cluster, directory: Path) -> None:
+    """All functions are written again; then with a policy that is another; then with all as they were."""
+    policy = directory / "policies" / "auth" / "sessions.sql"
+    text = policy.read_text()
+    with cluster.database() as database, backend_login(database) as url, Gateway(database.gateway_url) as gateway:
+        load = Load(database)
+        load.add_sql(url, "a backend", spend_of(new_user(database)))
+        load.add_sql(url, "a slow backend", spend_of(new_user(database), held_for=0.2))
+        async with apps(load, gateway):
+            for written in (text, text.replace("the auth functions see", "the functions of auth see"), text):
+                policy.write_text(written)
+                await asyncio.to_thread(deploy.apply, database.admin_url, quietly, directory)
+                await load.more_rounds()
+            await assert_serves(database)
+        assert set(load.calls) == {*ROUTE, "a backend", "a slow backend"}
+        load.assert_nobody_noticed()
+        database.assert_ledger_is_sound()
+
+
+@pytest.mark.parametrize(("before", "migration"), list(itertools.pairwise(IDS)))
+async def test_a_migration_fails_no_request(cluster: Cluster, directory: Path, before: str, migration: str) -> None:
+    with cluster.database(migrated=False) as database, contextlib.ExitStack() as stack:
+        deploy.apply(database.admin_url, quietly, release_at(database, before, directory))
+        load = Load(database)
+        load.add_sql(database.gateway_url, "who am I", ask_who_i_am)
+        if before >= "0002.auth-tables":
+            for _ in range(CLIENTS):
+                email = f"{secrets.token_hex(8)}@example.com"
+                database.query(
+                    """with made as (
+                           insert into auth.users (id, email, created_at, updated_at)
+                           values (gen_random_uuid(), %s, now(), now()) returning id
+                       )
+                       insert into auth.passwords
+                       select id, extensions.crypt('digest', extensions.gen_salt('bf', 4)), now() from made""",
+                    email,
+                )
+                load.add_sql(database.gateway_url, "come and go", come_and_go(email))
+        running: contextlib.AbstractAsyncContextManager[None] = load.running()
+        if before >= CREDITS:
+            url = stack.enter_context(backend_login(database))
+            load.add_sql(url, "a backend", spend_of(new_user(database)))
+            running = apps(load, stack.enter_context(Gateway(database.gateway_url)))
+        async with running:
+            await load.more_rounds()
+            await asyncio.to_thread(deploy.apply, database.admin_url, quietly, directory)
+            await load.more_rounds()
+            await assert_serves(database)
+        if before >= CREDITS:
+            assert set(load.calls) >= {*ROUTE, "a backend"}
+        load.assert_nobody_noticed()
+        database.assert_ledger_is_sound()
