@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -272,17 +273,19 @@ def generate(bits: int) -> None:
     help="Seconds for which the new key is published before it signs.",
 )  # fmt: skip
 @click.option(
-    "--token-ttl", default=900, show_default=True, type=click.IntRange(min=1),
-    help="Lifetime of access tokens in seconds: the old key verifies for that long after its last signature.",
+    "--token-ttl", default="15m", show_default=True, envvar="JWT_ACCESS_TOKEN_EXPIRY", show_envvar=True,
+    type=settings.duration, metavar="DURATION",
+    help="Lifetime of access tokens: the old key verifies for that long after its last signature.",
 )  # fmt: skip
-def rotate(bits: int, lead: int, token_ttl: int) -> None:
+def rotate(bits: int, lead: int, token_ttl: timedelta) -> None:
     """Publish a new key, to sign once every cache has it, and retire the ones before.
 
     Running gateways take it up by themselves, and no request fails.
     """
-    entry = _key_directory().rotate(bits, lead, token_ttl)
+    ttl = int(token_ttl.total_seconds())
+    entry = _key_directory().rotate(bits, lead, ttl)
     click.echo(entry.kid)
-    _step(f"published now, signs in {lead} seconds; the keys before it verify {token_ttl + 60} seconds longer")
+    _step(f"published now, signs in {lead} seconds; the keys before it verify {ttl + 60} seconds longer")
 
 
 @keys.command("list")

@@ -54,18 +54,22 @@ class _Key:
 
 
 class KeyRing:
-    """The keys that are good at one time."""
+    """The keys that are good at one time, given in the order in which they were made."""
 
     def __init__(self, keys: Iterable[_Key]) -> None:
         self._keys = {key.kid: key for key in keys}
 
     def signing_key(self) -> tuple[str, RSAPrivateKey]:
-        """The kid and the key that signs now: of those whose time has come, the newest."""
+        """The kid and the key that signs now: of those whose time has come, the newest.
+
+        The newest is the one made last. A rotation in a hurry gives a key an earlier time than one that
+        waits already has: that one is retired, and must not sign when its time comes.
+        """
         now = time.time()
         ours = [key for key in self._keys.values() if key.private]
         ready = [key for key in ours if key.signs_from <= now]
         # No key's time has come when the clock went back: the oldest is known to most.
-        newest = max(ready, key=lambda key: key.signs_from) if ready else min(ours, key=lambda key: key.signs_from)
+        newest = ready[-1] if ready else ours[0]
         assert newest.private  # noqa: S101 - for the type checker: `ready` has only such keys
         return newest.kid, newest.private
 
@@ -152,8 +156,7 @@ class KeyDirectory:
         """One line a key, for people: its kid and what it does now."""
         now = time.time()
         entries = self.entries()
-        ready = [entry for entry in entries if entry.signs_from <= now]
-        signing = max(ready, key=lambda entry: entry.signs_from, default=None)
+        signing = next((entry for entry in reversed(entries) if entry.signs_from <= now), None)
         return [f"{entry.kid}  {_state(entry, signing, now)}" for entry in entries]
 
     def _create(self, bits: int) -> str:

@@ -31,7 +31,8 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def _duration(value: str) -> timedelta:
+def duration(value: str) -> timedelta:
+    """``15m``, ``7d``, ``900s``, or seconds alone. Raises ValueError."""
     match = _DURATION.fullmatch(value)
     if not match or not int(match[1]):
         raise ValueError("must be a duration such as 15m, 7d or 900s")
@@ -114,8 +115,8 @@ class Settings:
     )
     jwt_issuer: str = _setting("JWT_ISSUER", _text, "manacore", "iss of access tokens")
     jwt_audience: str = _setting("JWT_AUDIENCE", _text, "manacore", "aud of access tokens")
-    access_token_ttl: timedelta = _setting("JWT_ACCESS_TOKEN_EXPIRY", _duration, "15m", "lifetime of an access token")
-    refresh_token_ttl: timedelta = _setting("JWT_REFRESH_TOKEN_EXPIRY", _duration, "7d", "lifetime of a refresh token")
+    access_token_ttl: timedelta = _setting("JWT_ACCESS_TOKEN_EXPIRY", duration, "15m", "lifetime of an access token")
+    refresh_token_ttl: timedelta = _setting("JWT_REFRESH_TOKEN_EXPIRY", duration, "7d", "lifetime of a refresh token")
     redis_host: str = _setting("REDIS_HOST", _text, "", "Redis for rate limits; empty: in memory, per worker")
     redis_port: int = _setting("REDIS_PORT", _whole(1, 65535), "6379", "")
     redis_password: str = _setting("REDIS_PASSWORD", _text, "", "", secret=True)

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from gateway.keys import KeyDirectory
 from gateway.routes import BASE_PATH, ROUTES, Access
-from support import Database, Gateway, Reply, Service, Session, assert_problem, mana
+from support import Database, Gateway, Reply, Service, Session, assert_problem, mana, together
 
 VALIDATE = "/api/v1/auth/validate"
 BEARER_ROUTES = [route for route in ROUTES if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}]
@@ -554,6 +554,39 @@ def test_a_key_signs_from_its_time_on_and_verifies_until_the_last_token_is_over(
     assert old.verifies_until >= new.signs_from + 900
 
 
+@pytest.mark.parametrize(("lifetime", "seconds"), [("1h", 3600), ("900", 900), ("", 900)])
+def test_the_old_key_verifies_as_long_as_the_gateway_lets_tokens_live(
+    data_dir: Path, lifetime: str, seconds: int
+) -> None:
+    environment = {"DATA_DIR": str(data_dir), "JWT_ACCESS_TOKEN_EXPIRY": lifetime}
+    for command in ("generate", "rotate"):
+        assert mana("keys", command, environment=environment).returncode == 0
+    old, new = KeyDirectory(data_dir / "keys").entries()
+    assert old.verifies_until
+    assert old.verifies_until - new.signs_from == seconds + 60
+
+
+def test_a_key_that_waits_is_overtaken_by_a_rotation_in_a_hurry(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every second, also when the time of the overtaken key comes: who signs now verifies when the token ends."""
+    first = keys(data_dir, "generate")
+    overtaken = keys(data_dir, "rotate", "--lead", "600")
+    hurried = keys(data_dir, "rotate", "--lead", "5")
+    directory = KeyDirectory(data_dir / "keys")
+    ring = directory.load()
+    start = time.time()
+    signed = []
+    for second in range(0, 4000, 10):
+        monkeypatch.setattr(time, "time", lambda now=start + second: now)
+        signed.append(ring.signing_key()[0])
+        assert next(line for line in directory.describe() if line.endswith("  signs")).split()[0] == signed[-1]
+        monkeypatch.setattr(time, "time", lambda now=start + second + 899: now)
+        assert ring.public_key(signed[-1]), f"its tokens are refused from second {second} on"
+    assert signed == [first] + [hurried] * 399
+    assert overtaken not in signed
+
+
 def test_a_rotation_deletes_keys_whose_time_is_over(data_dir: Path) -> None:
     first = keys(data_dir, "generate")
     second = keys(data_dir, "rotate")
@@ -576,40 +609,42 @@ async def test_a_rotation_under_load_fails_no_request(database: Database) -> Non
     with Gateway(database.gateway_url, {"WORKERS": "2"}) as gateway:
         (first,) = private_keys(gateway.data_dir)
         async with Service(gateway.url) as service:
-            user = await service.new_session()
-            refresh_token = user.refresh_token
-            first_signed = 0
+            users = await together(*(service.new_session() for _ in range(4)))
+            old_tokens = {user.user_id: user.access_token for user in users}
+            first_signed: list[int] = []
 
-            async def load() -> None:
-                nonlocal refresh_token, first_signed
+            async def load(user: Session) -> None:
                 jwks = await service.get("/.well-known/jwks.json", headers=close)
                 published.update(key["kid"] for key in jwks.body["keys"])
-                refreshed = await service.post("/api/v1/auth/refresh", {"refreshToken": refresh_token}, headers=close)
+                body = {"refreshToken": user.refresh_token}
+                refreshed = await service.post("/api/v1/auth/refresh", body, headers=close)
                 replies.extend([jwks, refreshed])
-                refresh_token = refreshed.body["refreshToken"]
-                kid = jwt.get_unverified_header(refreshed.body["accessToken"])["kid"]
+                user.access_token, user.refresh_token = refreshed.body["accessToken"], refreshed.body["refreshToken"]
+                kid = jwt.get_unverified_header(user.access_token)["kid"]
                 assert kid in published, "signed by a key that was not published before"
-                if kid not in {first, *signing}:
-                    first_signed = claims_of(refreshed.body["accessToken"])["iat"]
+                if kid != first:
+                    first_signed.append(claims_of(user.access_token)["iat"])
                 signing.append(kid)
-                for token in (user.access_token, refreshed.body["accessToken"]):
+                for token in (old_tokens[user.user_id], user.access_token):
                     replies.append(await service.get("/api/v1/credits/balance", token=token, headers=close))
+                    validated = await service.post(VALIDATE, {"token": token}, headers=close)
+                    assert validated.body["valid"], validated.text
 
             for _ in range(5):
-                await load()
+                await together(*map(load, users))
             assert set(signing) == {first}
+            overtaken = await asyncio.to_thread(keys, gateway.data_dir, "rotate")
             second = await asyncio.to_thread(keys, gateway.data_dir, "rotate", "--lead", "5")
             deadline = time.monotonic() + 30
-            while signing[-10:].count(second) < 10 and time.monotonic() < deadline:
-                await load()
+            while signing[-20:].count(second) < 20 and time.monotonic() < deadline:
+                await together(*map(load, users))
 
             signs_from = KeyDirectory(gateway.data_dir / "keys").entries()[-1].signs_from
-            assert first_signed >= int(signs_from), "it signed before its time"
-            assert set(signing[signing.index(second) :]) <= {first, second}
-            assert signing[-10:] == [second] * 10
-            assert published == {first, second}
+            assert min(first_signed) >= int(signs_from), "it signed before its time"
+            assert set(signing) == {first, second}
+            assert signing[-20:] == [second] * 20
+            assert published == {first, overtaken, second}
             assert {reply.status for reply in replies} == {200}
-            assert (await service.get("/api/v1/credits/balance", token=user.access_token)).status == 200
         assert [line for line in gateway.output if '"level":"error"' in line] == []
 
 
