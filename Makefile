@@ -38,8 +38,8 @@ pgtap: .venv/test.stamp ## the tests in SQL, in a database of their own
 pytest: .venv/test.stamp ## the tests in Python
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
-soak: .venv/test.stamp ## the long form of a proof: make soak ARGS="fuzz --examples 1000 --seed 2"
-	$(BIN)/python tests/proof $(ARGS)
+soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists them
+	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 
 bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
 	$(BIN)/python tests/bench/run.py $(ARGS)

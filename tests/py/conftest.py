@@ -46,9 +46,12 @@ def gateway(database: Database) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="module", params=["direct", "pgbouncer"])
 def either_gateway(request: pytest.FixtureRequest, database: Database, pgbouncer: PgBouncer) -> Iterator[Gateway]:
-    """A gateway that reaches its database directly, then one that goes through PgBouncer."""
-    url = database.gateway_url if request.param == "direct" else pgbouncer.url(database)
-    with Gateway(url) as running:
+    """A gateway that reaches its database directly, then one that goes through PgBouncer.
+
+    With support.EVERY_GATEWAY, a test runs with one of two workers as well.
+    """
+    url = pgbouncer.url(database) if request.param == "pgbouncer" else database.gateway_url
+    with Gateway(url, {"WORKERS": "2" if request.param == "workers" else "1"}) as running:
         yield running
 
 

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import psycopg
+import pytest
 from psycopg import sql
 
 from gateway import deploy
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PEPPER = "a pepper for tests, as long as it must be"
 PASSWORD = "correct horse battery"
+
+# For tests of races: what a fixture `either_gateway` can be.
+EVERY_GATEWAY = pytest.mark.parametrize("either_gateway", ["direct", "pgbouncer", "workers"], indirect=True)
 
 # bcrypt that takes no time, and a clock that a test can move: in the databases of tests alone.
 _FOR_TESTS = """

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from support import Database, Reply, Service, Session, assert_problem, together
+from support import EVERY_GATEWAY, Database, Reply, Service, Session, assert_problem, together
 
 TRANSACTIONS = "/api/v1/credits/transactions"
 TRANSACTION = {
@@ -172,6 +172,7 @@ async def test_a_key_is_refused_for_a_request_with_another(user: Session, other:
     assert (await user.balance())["totalSpent"] == 7
 
 
+@EVERY_GATEWAY
 async def test_two_requests_with_one_key_at_once_are_one_spend_and_one_refusal(
     database: Database, user: Session
 ) -> None:

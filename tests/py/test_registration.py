@@ -14,7 +14,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 
-from support import PASSWORD, Cluster, Database, Gateway, Reply, Service, assert_problem, together
+from support import EVERY_GATEWAY, PASSWORD, Cluster, Database, Gateway, Reply, Service, assert_problem, together
 
 # Every insert of a registration takes its time, so that a kill meets all of them.
 SLOW = """
@@ -106,6 +106,7 @@ async def test_a_taken_address_is_refused(either_service: Service) -> None:
     assert_problem(await either_service.register(email), 409, "email_taken")
 
 
+@EVERY_GATEWAY
 async def test_of_ten_at_once_in_different_cases_one_gets_the_address(
     database: Database, either_service: Service
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -14,7 +15,7 @@ import pytest
 from gateway.keys import KeyDirectory
 from gateway.routes import BASE_PATH, ROUTES, Access
 from gateway.tokens import TokenIssuer
-from support import Database, Gateway, Reply, Service, Session, assert_problem, together
+from support import EVERY_GATEWAY, Database, Gateway, Reply, Service, Session, assert_problem, together
 
 BEARER_ROUTES = [route for route in ROUTES if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}]
 SPEND = {"amount": 1, "appId": "tests", "description": "a test"}
@@ -261,6 +262,7 @@ async def test_a_reuse_is_recorded_once(database: Database, session: Session) ->
     assert events(database, session.user_id).count("refresh_token_reused") == 1
 
 
+@EVERY_GATEWAY
 @pytest.mark.usefixtures("slow_rotation")
 async def test_fifty_refreshes_at_once_leave_one_lineage(database: Database, session: Session) -> None:
     replies = await together(*(session.service.refresh(session.refresh_token) for _ in range(50)))
@@ -274,6 +276,7 @@ async def test_fifty_refreshes_at_once_leave_one_lineage(database: Database, ses
     await assert_works(last)
 
 
+@EVERY_GATEWAY
 @pytest.mark.usefixtures("slow_rotation")
 async def test_old_and_new_token_at_once_leave_at_most_one_lineage(database: Database, either_service: Service) -> None:
     for _ in range(5):
@@ -292,6 +295,7 @@ async def test_old_and_new_token_at_once_leave_at_most_one_lineage(database: Dat
         assert is_revoked(database, session) == (401 in {reply.status for reply in replies})
 
 
+@EVERY_GATEWAY
 @pytest.mark.usefixtures("slow_rotation")
 async def test_a_refresh_that_races_logout_leaves_nothing_that_works(
     database: Database, either_service: Service
@@ -310,6 +314,27 @@ async def test_a_refresh_that_races_logout_leaves_nothing_that_works(
             assert_problem(refresh, 401, "invalid_refresh_token")
         assert_problem(await session.get("/api/v1/credits/balance"), 401, "session_ended")
         assert_problem(await either_service.refresh(session.refresh_token), 401, "invalid_refresh_token")
+
+
+@EVERY_GATEWAY
+@pytest.mark.parametrize("ends", ["log out", "disable"])
+async def test_a_spend_that_races_the_end_of_its_session_is_made_or_refused(
+    database: Database, either_service: Service, ends: str
+) -> None:
+    for _ in range(5):
+        session = await either_service.new_session()
+        if ends == "log out":
+            end = session.post("/api/v1/auth/logout")
+        else:
+            end = asyncio.to_thread(database.query, "select auth.set_disabled(%s, true)", session.email)
+        replies = await together(*(session.use(1) for _ in range(5)), end, *(session.use(1) for _ in range(5)))
+        late = await session.use(1)
+        assert_problem(late, 401, "session_ended")
+        spends = [reply for number, reply in enumerate(replies) if number != 5]
+        assert {reply.status for reply in spends} <= {200, 401}
+        [(spent,)] = database.query("select total_spent from credits.balances where user_id = %s", session.user_id)
+        assert spent == sum(reply.status == 200 for reply in spends)
+    database.assert_ledger_is_sound()
 
 
 async def test_an_expired_refresh_token_is_refused(database: Database, session: Session) -> None:

@@ -1,0 +1,1 @@
+"""What the proofs stand on that is more than a test: harnesses, models, faults."""
