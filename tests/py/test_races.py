@@ -23,19 +23,23 @@ SEED = os.environ.get("SOAK_SEED", "1")
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))
 DRAWN = 4  # schedules a pair that lead into functions, when there is no time for all
 
-# A user with two sessions, the second of which was refreshed a moment ago, and 150 free credits. The account
+# A user without an account, and one with two sessions, the second refreshed a moment ago, and 150 credits. The account
 # was opened long enough ago for a daily grant, unless test.due says otherwise.
 SCENARIO = """
 create table test.due (is_due boolean not null);
 insert into test.due values (true);
 create function test.scenario(
-    out user_id uuid, out email text, out new_email text, out claims text, out used_token text, out token text
+    out user_id uuid, out email text, out new_email text, out claims text, out used_token text, out token text,
+    out new_user_id uuid
 ) language plpgsql as $$
 declare
     v_grant auth.session_grant;
 begin
     email := gen_random_uuid() || '@example.com';
     new_email := 'new-' || email;
+    insert into auth.users (id, email, created_at, updated_at)
+    values (gen_random_uuid(), 'opens-' || email, now(), now())
+    returning id into new_user_id;
     perform credits.configure(150, 5);
     update test.clock set shift = (select case when is_due then '-25 hours' else '-1 hour' end::interval from test.due);
     user_id := (auth.register_user(email, 'digest', null)).id;
@@ -63,6 +67,7 @@ select json_build_object(
     'events', (select array_agg(event_type order by event_type) from auth.security_events where user_id = %(user_id)s),
     'balance', (select json_build_array(balance, free_credits_remaining, total_earned, total_spent, version)
                   from credits.balances where user_id = %(user_id)s),
+    'opened', (select array_agg(free_credits_remaining) from credits.balances where user_id = %(new_user_id)s),
     'transactions', (select json_agg(json_build_array(
                                 amount, balance_before, balance_after, version, grant_window, idempotency_key
                             ) order by id)
@@ -85,13 +90,19 @@ def spend_in_sql(amount: int, key: str = "null") -> tuple[str, str]:
     )
 
 
+def open_account(user: str) -> tuple[str, str]:
+    return (
+        f"select set_config('request.jwt.claims', json_build_object('sub', %({user})s)::text, true)",
+        "select credits.open_account(auth.clock())::text",
+    )
+
+
 APP, BACKEND, ADMIN = "mana_gateway", "mana_backend", "postgres"
 LOGGED_OUT = """[('(200,"{""message"" : ""Logged out successfully""}",)',)]"""
 SESSION_ENDED = "PT401 session_ended"
 ANNOUNCED = re.compile(r'"(dailyFreeCredits|daily_free_credits)"+ ?: ?\d+')
 REFRESH = "select api.refresh(%(user_id)s, '{}', %({})s, '7 days')::text"
 LOG_IN = "select api.login('{{}}', %(email)s, '{}', null, null, '7 days')::text"
-OPEN = "select set_config('request.jwt.claims', json_build_object('sub', %(user_id)s)::text, true)"
 REGISTER = "select api.register('{}', %(new_email)s, 'digest', null)::text"
 
 CONFIGURE = Action("configure", ADMIN, ("select (c).signup_bonus from credits.configure(200, 7) as c",))
@@ -108,10 +119,11 @@ MONEY = (
         "get the balance as a backend", BACKEND,
         ("select auth.act_as(%(user_id)s)::text", "select to_json(credits.get_balance())::text"),
     ),
-    Action("open the account again", ADMIN, (OPEN, "select credits.open_account(auth.clock())::text")),
+    Action("open the account again", ADMIN, open_account("user_id")),
     CONFIGURE,
 )  # fmt: skip
 REGISTRATION = (
+    Action("open an account", ADMIN, open_account("new_user_id")),
     Action("register", APP, (REGISTER,)),
     Action("register in capitals", APP, (REGISTER.replace("%(new_email)s", "upper(%(new_email)s)"),)),
 )
@@ -128,7 +140,7 @@ TOKEN = (
     Action("make an admin", ADMIN, ("select auth.set_role(%(email)s, 'admin')::text",)),
 )
 
-# Whoever registers is nobody to the others: those pairs are of two who do.
+# Whoever is new is nobody to the others: those pairs are of two who are.
 PAIRS = [
     *itertools.combinations_with_replacement(MONEY + TOKEN, 2),
     *itertools.combinations_with_replacement((*REGISTRATION, CONFIGURE), 2),
