@@ -274,13 +274,13 @@ def _write_repeatables(connection: psycopg.Connection, directory: Path) -> None:
         written = _written(connection, directory)
         # The files say all that is granted: what an earlier release granted beyond that goes.
         _execute_each(connection, _REVOKE_ALL, written)
-        # To own a function takes CREATE on its schema; nobody keeps that beyond this transaction.
+        # To own a function or a view takes CREATE on its schema; nobody keeps that beyond this transaction.
         _execute_for_each(connection, "grant create on schema {} to {}", SCHEMAS, DEFINERS)
         for path in functions:
             _run_file(connection, path)
-        _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
-        # Last, because from here on clients wait until the commit.
+        # Late, because from here on clients wait until the commit.
         _patiently(partial(_write_policies, connection, directory, written))
+        _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
 
 
 def _write_policies(connection: psycopg.Connection, directory: Path, written: list[str]) -> None:
@@ -352,10 +352,12 @@ _DROP_ALL = _DROP.replace("{and_stale}", "")
 # What is older than this transaction, no file defines any more. (What a savepoint wrote is younger.)
 _DROP_STALE = _DROP.replace("{and_stale}", "and age(p.xmin) > 0")
 
-# By name: sessions come before users, as in most calls.
+# By name: sessions come before users, as in most calls. Every file begins with this ALTER TABLE, which takes
+# an owner; LOCK TABLE would take privileges that nobody has on the ledger. One statement, for its timeout.
 _LOCK_TABLES: LiteralString = """
-    select 'lock table ' || string_agg(c.oid::regclass::text, ', ' order by nspname, relname)
-           || ' in access exclusive mode'
+    select format('do %%L', 'begin ' || string_agg(
+               format('alter table %%s enable row level security;', c.oid::regclass), ' ' order by nspname, relname
+           ) || ' end')
       from pg_class as c
       join pg_namespace as n on n.oid = c.relnamespace
      where n.nspname = any(%(schemas)s) and c.relkind in ('r', 'p') and c.oid::regclass::text <> all(%(written)s)
