@@ -1,1 +1,1 @@
-"""What the proofs stand on that is more than a test: harnesses, models, faults."""
+"""The proof harness: a model of the service, loads, faults, and a judge of what they did."""
