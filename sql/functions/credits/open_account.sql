@@ -1,7 +1,7 @@
 -- Called by auth.register_user, for the user of this transaction.
 --
--- Opens the account, born at p_created_at, and pays the signup bonus. Opening it again changes
--- nothing.
+-- Opens the account, born at p_created_at, and pays the signup bonus: at its birth, as the bonus is
+-- that of window 0 even when the clock jumps meanwhile. Opening it again changes nothing.
 --
 -- Raises  PT401 authentication_required
 create or replace function credits.open_account(p_created_at timestamptz)
@@ -26,7 +26,7 @@ begin
     if v_bonus > 0 then
         perform credits.post_movement(
             p_type => 'bonus', p_counter_account => 'signup_grants', p_free => v_bonus, p_paid => 0,
-            p_description => 'Signup bonus', p_grant_window => 0
+            p_description => 'Signup bonus', p_grant_window => 0, p_at => p_created_at
         );
     end if;
 end

@@ -1,7 +1,7 @@
 -- credits.open_account. What registering makes of it is in auth/register_user.sql.
 begin;
 \ir ../setup.psql
-select plan(9);
+select plan(10);
 
 select make_users('ada', 'bob');
 
@@ -36,13 +36,18 @@ returning id as cleo_id \gset
 update credits.settings set signup_bonus = 7;
 select auth.assume_user(:'cleo_id');
 set local role mana_auth;
-select credits.open_account('2030-01-01 18:00Z');
+select credits.open_account('2030-01-01 06:00Z');
 reset role;
 select is(
     (select to_jsonb(b) - 'user_id' - 'updated_at' from credits.balances as b where user_id = :'cleo_id'),
     '{"balance": 0, "free_credits_remaining": 7, "total_earned": 7, "total_spent": 0, "version": 1,
-      "last_daily_reset_at": "2030-01-01T18:00:00+00:00", "created_at": "2030-01-01T18:00:00+00:00"}',
+      "last_daily_reset_at": "2030-01-01T06:00:00+00:00", "created_at": "2030-01-01T06:00:00+00:00"}',
     'the account is born when it is said, with the bonus as it is now'
+);
+select is(
+    (select created_at from credits.transactions where user_id = :'cleo_id'),
+    '2030-01-01 06:00:00.000001Z'::timestamptz,
+    'the bonus is paid at its birth, though the clock is a day ahead by now'
 );
 select ledger_is_sound();
 
