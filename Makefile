@@ -2,7 +2,8 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test tools lint format types pgtap pytest soak bench psql dsn clean
+soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists them
+	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 
 BIN := .venv/bin
 
@@ -43,6 +44,9 @@ soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists 
 
 bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+soak: .venv/test.stamp tools ## the long forms of the proof, such as ARGS="bank --operations 10000000 --seed 1"
+	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 
 psql: .venv/run.stamp ## psql on the database of `make run`, as its administrator
 	@exec $(BIN)/mana psql $(ARGS)

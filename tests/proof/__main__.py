@@ -1,27 +1,73 @@
-"""The long forms of the proofs: make soak ARGS="NAME --help" says what each takes."""
+"""The long forms: `make soak ARGS="bank --operations 10000000 --seed 1"`."""
 
 from __future__ import annotations
 
-import argparse
+import asyncio
 import sys
+import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "py"))
+import click
 
-import enumeration
-import fuzz
+from proof import judge as judging
+from proof.bank import Violation
+from proof.crashes import Crashes, crash_house
+from proof.runs import bank_house, play
+from support import start_cluster
 
-PROOFS = {"fuzz": fuzz, "enumeration": enumeration}
+
+@click.group(help=__doc__)
+def main() -> None:
+    pass
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    subparsers = parser.add_subparsers(dest="proof", required=True)
-    for name, proof in PROOFS.items():
-        proof.add_arguments(subparsers.add_parser(name, description=proof.__doc__))
-    arguments = parser.parse_args()
-    return PROOFS[arguments.proof].main(arguments)
+@main.command()
+@click.option("--operations", default=100_000, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--round", "size", default=50_000, show_default=True, help="operations on one database")
+def bank(operations: int, seed: int, size: int) -> None:
+    """Load the service with 32 clients and compare all they saw with the model."""
+    started, done, movements = time.monotonic(), 0, 0
+    with start_cluster() as cluster:
+        while done < operations:
+            with bank_house(cluster) as targets:
+                report = asyncio.run(play(targets, "bank", seed, operations=min(size, operations - done)))
+            done, movements, seed = done + report.operations, movements + report.movements, seed + 1
+            click.echo(f"seed {seed - 1}: {report}")
+    seconds = time.monotonic() - started
+    click.echo(f"bank: {done} operations, {movements} movements, {seconds:.0f} s, {done / seconds:.0f}/s in all")
+
+
+@main.command()
+@click.option("--kills", default=50, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@click.option("--round", "size", default=25, show_default=True, help="kills on one database")
+@click.option("--within", default=5.0, show_default=True, help="seconds in which the service must be back")
+def crashes(kills: int, seed: int, size: int, within: float) -> None:
+    """Kill PostgreSQL, a gateway's worker, PgBouncer and Redis under that load."""
+    started, done, operations = time.monotonic(), 0, 0
+    while done < kills:
+        with crash_house() as (targets, parts):
+            faults = Crashes(parts, seed=seed, kills=min(size, kills - done), within=within)
+            report = asyncio.run(play(targets, "crashes", seed, faults=faults))
+        done, operations, seed = done + min(size, kills - done), operations + report.operations, seed + 1
+        click.echo(f"seed {seed - 1}: {faults}; {report}")
+    click.echo(f"crashes: {done} kills, {operations} operations, {time.monotonic() - started:.0f} s")
+
+
+@main.command()
+@click.argument("history", type=click.Path(exists=True, path_type=Path))
+def judge(history: Path) -> None:
+    """Judge a history that was kept."""
+    problems = judging.judge(history)
+    for problem in problems:
+        click.echo(problem)
+    sys.exit(bool(problems))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except Violation as violation:
+        click.echo(violation, err=True)
+        sys.exit(1)

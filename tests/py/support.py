@@ -196,6 +196,19 @@ def _local_server(settings: Mapping[str, str]) -> Iterator[Cluster]:
         server.remove()
 
 
+@contextlib.contextmanager
+def killable_cluster() -> Iterator[tuple[LocalPostgres, Cluster]]:
+    """A durable server of one's own, to be killed and started again, with its template."""
+    server = LocalPostgres(public_directory(), settings={"max_connections": "300"})
+    try:
+        server.start(lambda _: None)
+        cluster = Cluster(server.url, server.directory / "server.log", _pg_dump)
+        cluster.prepare()
+        yield server, cluster
+    finally:
+        server.remove()
+
+
 def _pg_dump(url: str, arguments: Sequence[str]) -> str:
     program = find_binaries() / "pg_dump"
     finished = subprocess.run([program, *arguments, url], check=False, capture_output=True, text=True)
@@ -336,6 +349,7 @@ auth_file = {users}
 pool_mode = transaction
 default_pool_size = {connections}
 max_client_conn = 500
+server_login_retry = 1
 """
         )
 
@@ -413,6 +427,21 @@ class Gateway:
         if self.process and self.process.poll() is None:
             self.stop(signal.SIGTERM)
         shutil.rmtree(self.data_dir)
+
+
+def workers_of(gateway: Gateway) -> list[int]:
+    """The worker processes: those children that hold a listening socket of ours."""
+    assert gateway.process
+    children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
+    spawned = [int(pid) for pid in children if b"spawn_main" in command_line(int(pid))]
+    return sorted(spawned)
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 @dataclass(frozen=True)

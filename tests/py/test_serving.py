@@ -34,6 +34,7 @@ from support import (
     assert_problem,
     free_port,
     together,
+    workers_of,
 )
 
 BALANCE = "/api/v1/credits/balance"
@@ -584,21 +585,6 @@ async def test_a_gateway_without_requests_stops_although_connections_are_open(da
         async with Service(gateway.url) as service:
             assert (await service.get("/health/live")).status == 200
             assert await asyncio.to_thread(gateway.stop) == 0
-
-
-def workers_of(gateway: Gateway) -> list[int]:
-    """The worker processes: those children that hold a listening socket of ours."""
-    assert gateway.process
-    children = Path(f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children").read_text().split()
-    spawned = [int(pid) for pid in children if b"spawn_main" in command_line(int(pid))]
-    return sorted(spawned)
-
-
-def command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def runs(pid: int) -> bool:

@@ -1,0 +1,403 @@
+"""Judges a history: every movement, balance and answer must be what the model says.
+
+The ledger gives the order of commit: it is replayed user by user on the model, each movement by the
+operation that claims it, and what clients saw is compared with the model as of that movement. Sessions
+have no ledger, but one client at a time: each is replayed in the order of its operations. Where an
+outcome is unknown, or the time is not known to the last bit, the model goes on from each state that is
+possible, and it is a problem when none fits what was seen.
+"""
+
+from __future__ import annotations
+
+import copy
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from proof.doors import APP
+from proof.history import OK, REFUSED, UNKNOWN, read
+from proof.model import Model, Movement, Session, User
+
+# The refusals that each operation may meet; 401 is for the sessions to judge, not_now is never a spend.
+_REFUSALS = {
+    "register": {(409, "email_taken")},
+    "login": set(),
+    "refresh": {(401, "invalid_refresh_token")},
+    "logout": {(401, "session_ended"), (401, "invalid_refresh_token")},
+    "balance": {(401, "session_ended"), (503, "not_now")},
+    "give": set(),
+    "use": {
+        (401, "session_ended"), (402, "insufficient_credits"), (409, "version_conflict"),
+        (422, "idempotency_key_reused"), (0, "rolled_back"), (503, "not_now"),
+    },
+}  # fmt: skip
+
+_MILLISECOND = 0.001001  # what HTTP shows of a time, and a little
+
+
+@dataclass(slots=True, eq=False)
+class Operation:
+    """One attempt. ``first`` and ``last`` are the lines of the history at which it began and ended."""
+
+    asked: dict[str, Any]
+    first: int
+    floor: int  # the newest version of the user's balance that was acknowledged before it began
+    last: int | None = None
+    answer: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def outcome(self) -> str:
+        return self.answer.get("outcome", UNKNOWN)  # type: ignore[no-any-return]
+
+    @property
+    def status(self) -> int:
+        return self.answer.get("status", 0)  # type: ignore[no-any-return]
+
+    @property
+    def low(self) -> datetime:
+        return _time(self.asked["at"])
+
+    @property
+    def high(self) -> datetime:
+        return _time(self.answer["at"]) if self.answer else datetime.max.replace(tzinfo=UTC)
+
+    def __str__(self) -> str:
+        return f"operation {self.asked['n']} ({self.asked['op']})"
+
+
+def judge(path: Path) -> list[str]:
+    """The problems of a history; none when the service kept its promises."""
+    operations: dict[int, Operation] = {}
+    of_user: defaultdict[int, list[Operation]] = defaultdict(list)
+    floors: Counter[int] = Counter()
+    accounts: dict[str, dict[str, Any]] = {}
+    movements: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    orders: set[str] = set()
+
+    for number, line in enumerate(read(path)):
+        if "op" in line:
+            operation = operations[line["n"]] = Operation(line, number, floors[line["user"]])
+            of_user[line["user"]].append(operation)
+        elif "outcome" in line:
+            operation = operations[line["n"]]
+            operation.answer, operation.last = line, number
+            user = operation.asked["user"]
+            floors[user] = max(floors[user], line.get("version", 0))
+        elif "account" in line:
+            accounts[line["account"]["email"]] = line["account"]
+        elif "movement" in line:
+            movements[line["movement"]["email"]].append(line["movement"])
+        elif "order" in line:
+            orders.add(line["order"]["id"])
+
+    problems = [str(problem) for operation in operations.values() for problem in _unexpected(operation)]
+    known = {f"user-{user}@example.com" for user in of_user}
+    problems += [f"{email}: nobody registered this user" for email in accounts.keys() - known]
+    for user, its in of_user.items():
+        email = f"user-{user}@example.com"
+        problems += [
+            f"{email}: {text}" for text in _User(email, its, movements[email], orders).judge(accounts.get(email))
+        ]
+        sessions: defaultdict[int, list[Operation]] = defaultdict(list)
+        for operation in its:
+            if session := operation.asked.get("session"):
+                sessions[session].append(operation)
+        for session, theirs in sessions.items():
+            problems += [f"{email}, session {session}: {text}" for text in _judge_session(theirs)]
+    return problems
+
+
+def _unexpected(operation: Operation) -> Iterator[str]:
+    if operation.outcome != REFUSED:
+        return
+    refusal = (operation.status, operation.answer["code"])
+    if refusal not in _REFUSALS[operation.asked["op"]]:
+        yield f"{operation}: refused with {refusal}"
+
+
+class _User:
+    """One user's ledger and answers."""
+
+    def __init__(self, email: str, operations: list[Operation], rows: list[dict[str, Any]], orders: set[str]) -> None:
+        self._email = email
+        self._rows = rows
+        self._times = [_time(row["at"]) for row in rows]
+        self._orders = orders
+        self._model = Model()
+        self._next_daily: list[datetime] = []  # by version
+        self._by: defaultdict[str, list[Operation]] = defaultdict(list)
+        self._requests: defaultdict[int, list[Operation]] = defaultdict(list)
+        self._row_of: dict[int, dict[str, Any]] = {}  # request -> its movement
+        self._winner: dict[str, int] = {}  # key -> the request that has it
+        for operation in operations:
+            self._by[operation.asked["op"]].append(operation)
+            if operation.asked["op"] == "use":
+                self._requests[operation.asked["request"]].append(operation)
+
+    def judge(self, account: dict[str, Any] | None) -> Iterator[str]:
+        yield from self._judge_registration(account)
+        if not account or account["created"] is None:
+            return
+        user = self._model.register(_time(account["created"]), self._email).user
+        assert user
+        for row in self._rows:
+            yield from self._replay(user, row)
+        final = (user.free, user.paid, user.total_earned, user.total_spent, user.version)
+        found = tuple(account[name] for name in ("free", "paid", "earned", "spent", "version"))
+        if final != found:
+            yield f"the balance is {found}; the model has {final}"
+            return
+        for number, attempts in self._requests.items():
+            yield from self._judge_request(user, number, attempts)
+        for operation in self._by["balance"]:
+            if operation.outcome == OK:
+                yield from self._judge_balance(user, operation)
+        texts = {row["description"] for row in self._rows}
+        for operation in self._by["give"]:
+            if operation.outcome == OK and operation.asked["text"] not in texts:
+                yield f"{operation}: acknowledged, and not there"
+
+    def _judge_registration(self, account: dict[str, Any] | None) -> Iterator[str]:
+        tries = self._by["register"]
+        made = sum(operation.outcome == OK for operation in tries)
+        doubtful = any(operation.outcome == UNKNOWN for operation in tries)
+        if made > 1:
+            yield f"was registered {made} times"
+        if made and (not account or account["created"] is None):
+            yield "was registered, and has no account"
+        if account and not (made or doubtful):
+            yield "is there, though each registration was refused"
+        if (
+            made
+            and account
+            and not any(
+                operation.low <= _time(account["created"]) <= operation.high
+                for operation in tries
+                if operation.outcome != REFUSED
+            )
+        ):
+            yield "was created at another time than it was registered"
+
+    def _replay(self, user: User, row: dict[str, Any]) -> Iterator[str]:
+        """Do on the model what this row says was done, and compare."""
+        at, before = _time(row["at"]), user.version
+        if row["type"] == "bonus":
+            if row["window"] != 0:
+                self._model.balance(at, user)
+        elif row["type"] == "adjustment":
+            gift = [o for o in self._by["give"] if o.asked["text"] == row["description"] and o.outcome != REFUSED]
+            if len(gift) != 1:
+                yield f"movement {row['version']}: nobody gave it"
+                return
+            self._model.adjust(
+                at, user, free=gift[0].asked["free"], paid=gift[0].asked["paid"], description=row["description"]
+            )
+        else:
+            yield from self._replay_spend(user, row, at)
+        if row["window"] != 0 and user.version != before + 1:
+            yield f"movement {row['version']}: the model makes {user.version - before} movements of it"
+        self._next_daily.append(self._model.shown(user).next_daily_at)
+        if len(user.movements) >= row["version"] > 0:
+            yield from _compare(user.movements[row["version"] - 1], row)
+
+    def _replay_spend(self, user: User, row: dict[str, Any], at: datetime) -> Iterator[str]:
+        request = (row["metadata"] or {}).get("request")
+        attempts = [o for o in self._requests.get(request, []) if o.outcome != REFUSED]
+        if not attempts:
+            yield f"movement {row['version']}: every attempt at request {request} was refused"
+            return
+        if not any(o.low <= at and (o.outcome == UNKNOWN or at <= o.high) for o in attempts):
+            yield f"movement {row['version']}: made when nobody asked for request {request}"
+        asked = attempts[0].asked
+        expected = asked["expected"]
+        if expected is not None and expected == user.version - 1:
+            # The grant that this very call paid does not count; it has the call's transaction.
+            grant = self._rows[user.version - 1]
+            if grant["window"] and grant["transaction"] == row["transaction"]:
+                expected += 1
+        made = self._model.use(
+            at, user, asked["amount"], APP, f"spend {request}",
+            key=asked["key"], metadata={"request": request}, expected_version=expected,
+        )  # fmt: skip
+        if not made.ok or made.replayed:
+            yield f"movement {row['version']}: the model says {made.status} {made.code or 'replayed'}"
+        self._row_of[request] = row
+        if asked["key"] is not None:
+            self._winner[asked["key"]] = request
+
+    def _judge_request(self, user: User, number: int, attempts: list[Operation]) -> Iterator[str]:
+        row = self._row_of.get(number)
+        key = attempts[0].asked["key"]
+        winner = self._winner.get(key) if key is not None else None
+        first_answers = 0
+        acknowledged = None  # the line at which the key was known to be taken
+        for operation in self._requests[winner] if winner else []:
+            if operation.outcome == OK and operation.last is not None:
+                acknowledged = min(acknowledged or operation.last, operation.last)
+        for operation in attempts:
+            late = acknowledged is not None and operation.first > acknowledged
+            if operation.outcome == OK:
+                first_answers += not operation.answer["replayed"]
+                if not row:
+                    yield f"{operation}: acknowledged, and not there"
+                else:
+                    yield from self._compare_answer(user, operation, row)
+            elif late and operation.status in {402, 409}:
+                yield f"{operation}: refused with {operation.status}, though its key was taken"
+            elif not self._explains(user, operation, winner):
+                yield f"{operation}: there was no reason to refuse it with {operation.status}"
+        if first_answers > 1 or (row and not first_answers and all(o.outcome != UNKNOWN for o in attempts)):
+            yield f"request {number}: answered as the first one {first_answers} times"
+        yield from self._judge_order(number, attempts, row)
+
+    def _explains(self, user: User, operation: Operation, winner: int | None) -> bool:
+        asked = operation.asked
+        match operation.status:
+            case 402:
+                return any(self._left(user, v, operation) < asked["amount"] for v in self._seen(operation))
+            case 409:
+                return any(version != asked["expected"] for version in self._seen(operation))
+            case 422:
+                return winner not in {None, asked["request"]}
+        return True
+
+    def _judge_order(self, number: int, attempts: list[Operation], row: dict[str, Any] | None) -> Iterator[str]:
+        """The backend's own row is there with the spend, or neither is."""
+        ordered = row is not None and row["id"] in self._orders
+        orderers = {o.outcome for o in attempts if o.asked.get("orders") and o.outcome != REFUSED}
+        if (ordered and not orderers) or (OK in orderers and not ordered):
+            yield f"request {number}: the backend's own row is {'there' if ordered else 'not there'}"
+
+    def _seen(self, operation: Operation) -> range:
+        """The versions of the balance that the operation may have met."""
+        lowest = max(operation.floor, bisect_right(self._times, operation.low), 1)
+        return range(lowest, max(bisect_right(self._times, operation.high), lowest) + 1)
+
+    def _left(self, user: User, version: int, operation: Operation) -> int:
+        """What could be spent at this version, with a grant that was due even at the earliest."""
+        due = operation.low >= self._next_daily[version - 1]
+        return user.movements[version - 1].balance_after + (self._model.daily_free if due else 0)
+
+    def _compare_answer(self, user: User, operation: Operation, row: dict[str, Any]) -> Iterator[str]:
+        movement, answer = user.movements[row["version"] - 1], operation.answer
+        seen = tuple(answer[name] for name in ("id", "amount", "before", "after", "free", "paid", "spent", "version"))
+        right = (
+            row["id"], movement.amount, movement.balance_before, movement.balance_after, movement.free,
+            movement.paid, movement.total_spent, movement.version,
+        )  # fmt: skip
+        if (
+            seen != right
+            or abs((datetime.fromisoformat(answer["created"]) - movement.at).total_seconds()) > _MILLISECOND
+        ):
+            yield f"{operation}: answered {seen} of {answer['created']}; the model has {right} of {movement.at}"
+
+    def _judge_balance(self, user: User, operation: Operation) -> Iterator[str]:
+        answer = operation.answer
+        version = answer["version"]
+        if not max(operation.floor, 1) <= version <= bisect_right(self._times, operation.high):
+            yield f"{operation}: version {version} is of another time"
+            return
+        movement, next_daily = user.movements[version - 1], self._next_daily[version - 1]
+        right = (movement.free, movement.paid, movement.total_earned, movement.total_spent, self._model.daily_free)
+        seen = tuple(answer[name] for name in ("free", "paid", "earned", "spent", "daily"))
+        shown = datetime.fromisoformat(answer["next"])
+        if seen != right or abs((shown - next_daily).total_seconds()) > _MILLISECOND:
+            yield f"{operation}: answered {seen}, next {shown}; the model has {right}, {next_daily}"
+        if next_daily <= operation.low:
+            yield f"{operation}: a grant was due, and not paid"
+
+
+def _compare(movement: Movement, row: dict[str, Any]) -> Iterator[str]:
+    right = {
+        "type": movement.type, "amount": movement.amount, "before": movement.balance_before,
+        "after": movement.balance_after, "free": movement.free, "spent": movement.total_spent,
+        "version": movement.version, "window": movement.window, "app": movement.app_id,
+        "description": movement.description, "metadata": movement.metadata, "key": movement.key,
+    }  # fmt: skip
+    found = {name: row[name] for name in right}
+    if found != right or _time(row["at"]) != movement.at:
+        yield f"movement {row['version']} is {found} of {_time(row['at'])}; the model has {right} of {movement.at}"
+
+
+def _judge_session(operations: list[Operation]) -> Iterator[str]:
+    """One session, whose client did one thing at a time."""
+    model = Model()
+    states: list[Session] = []
+    numbers: dict[str, int] = {}  # fingerprint of a refresh token -> its place in the lineage
+    for operation in operations:
+        op, answer = operation.asked["op"], operation.answer
+        times = (operation.low, operation.high)
+        if op == "login":
+            if operation.outcome == OK:
+                for at in times:
+                    fresh = Model()
+                    fresh.register(at, "somebody")
+                    token = fresh.login(at, "somebody").token
+                    assert token
+                    states.append(token.session)
+                numbers[answer["token"]] = 0
+        elif op in {"use", "balance"}:
+            if operation.outcome == UNKNOWN:
+                continue
+            alive = operation.status != 401
+            states = [s for s in states if any(model.validate(at, s) == alive for at in times)]
+        else:
+            states = _distinct(
+                [after for s in states for at in times for after in _step(model, s, operation, at, numbers)]
+            )
+            if op == "refresh" and operation.outcome == OK:
+                numbers.setdefault(answer["token"], numbers[operation.asked["token"]] + 1)
+        if not states and numbers:
+            yield f"{operation}: {operation.outcome} {operation.status}, which the model cannot explain"
+            return
+
+
+def _step(
+    model: Model, state: Session, operation: Operation, at: datetime, numbers: dict[str, int]
+) -> Iterator[Session]:
+    """What a refresh or a logout makes of a state, if it is what was seen."""
+    after = copy.deepcopy(state)
+    presented = operation.asked.get("token")
+    token = after.tokens[numbers[presented]] if presented else None
+    if operation.asked["op"] == "refresh":
+        assert token
+        predicted = model.refresh(at, token)
+        number = predicted.token.number if predicted.token else None
+        seen = operation.answer.get("token")
+        # A known token must be the one; an unknown one must have a place of its own.
+        fits = numbers[seen] == number if seen in numbers else number not in numbers.values()
+    else:
+        predicted = model.log_out_by_token(at, token) if token else model.log_out(at, after)
+        fits = True
+        if token and token.expires_at <= at:
+            # A later login, of which this session knows nothing, may have forgotten the token.
+            fits, predicted = True, predicted if operation.outcome == OK else model.refresh(at, token)
+    if operation.outcome == UNKNOWN:
+        yield from (state, after)
+    elif predicted.ok == (operation.outcome == OK) and (fits or not predicted.ok):
+        yield after
+
+
+def _distinct(states: list[Session]) -> list[Session]:
+    """The earliest and the latest of those that differ in nothing but times."""
+    groups: defaultdict[tuple[object, ...], list[Session]] = defaultdict(list)
+    for state in states:
+        groups[state.revoked_at is None, *(token.used_at is None for token in state.tokens)].append(state)
+    return [
+        state
+        for group in groups.values()
+        for state in ([min(group, key=_last_times), max(group, key=_last_times)] if len(group) > 1 else group)
+    ]
+
+
+def _last_times(state: Session) -> tuple[datetime, ...]:
+    never = datetime.max.replace(tzinfo=UTC)
+    return (state.expires_at, *(token.used_at or never for token in state.tokens[::-1]))
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

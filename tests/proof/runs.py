@@ -1,0 +1,41 @@
+"""Runs of a load, each with a seed and a history that is kept when a promise was broken."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from proof.bank import Bank, Report, Targets, Violation
+from proof.history import History
+from support import Cluster, Gateway, backend_login
+
+# Access tokens last as long as a run: that they end is another test's.
+QUIET = {"LOG_LEVEL": "warning", "JWT_ACCESS_TOKEN_EXPIRY": "1d"}
+
+
+async def play(targets: Targets, kind: str, seed: int, **options: Any) -> Report:
+    """Run the bank once. Raises Violation, which names the seed and the history."""
+    path = Path(tempfile.mkdtemp(prefix="mana-proof-")) / f"{kind}-{seed}.jsonl"
+    try:
+        with History(path, kind=kind, seed=seed) as history:
+            report = await Bank(targets, history, seed=seed, **options).run()
+    except BaseException as error:
+        told = f"seed {seed}; the history is {path}; python -m proof judge {path} judges it again"
+        raise Violation(f"{error or type(error).__name__}\n{told}") from error
+    path.unlink()
+    path.parent.rmdir()
+    return report
+
+
+@contextlib.contextmanager
+def bank_house(cluster: Cluster) -> Iterator[Targets]:
+    """A new database, a gateway with two workers, and a trusted backend."""
+    with (
+        cluster.database() as database,
+        backend_login(database) as backend,
+        Gateway(database.gateway_url, {**QUIET, "WORKERS": "2"}) as gateway,
+    ):
+        yield Targets(gateway.url, backend, database.admin_url)
