@@ -124,7 +124,7 @@ class Bank:
         self._people = [Person(number, f"user-{number}@example.com") for number in range(hot + cold)]
         self._known: list[Person] = []
         self.sessions = itertools.count(1)
-        self._requests: dict[int, Request] = {}
+        self._numbers = itertools.count(1)
         self._refused: list[Request] = []
         self._acknowledged: list[str] = []
         self._shift = (0.0, 0.0)  # the injected clock is at least and at most this much ahead
@@ -240,8 +240,8 @@ class Bank:
 
         request.pending += 1
         answer = await again(
-            client, "use", person, noted, request=request.number, amount=request.amount, key=request.key,
-            expected=request.expected_version, **details,
+            client, "use", person, noted, request=request.number, label=request.label,
+            amount=request.amount, key=request.key, expected=request.expected_version, **details,
         )  # fmt: skip
         request.pending -= 1
         if answer.ok:
@@ -267,14 +267,15 @@ class Bank:
         earlier = [request for request in person.requests if request.key is not None]
         if earlier and kind < 0.30:
             return chance.choice(earlier)
-        number = len(self._requests) + 1
-        amount = 10**6 if chance.random() < 0.03 else chance.randint(1, 12)
-        key: str | None = f"key-{number}" if kind < 0.85 else None
         if earlier and kind < 0.35:
-            other = chance.choice(earlier)
-            key, amount = other.key, other.amount + 1
+            first = chance.choice(earlier)
+            first.other = first.other or Request(next(self._numbers), first.label, first.amount + 1, first.key, None)
+            return first.other
+        number = next(self._numbers)
+        amount = 10**6 if chance.random() < 0.03 else chance.randint(1, 12)
+        key = f"key-{number}" if kind < 0.85 else None
         expected = person.version if chance.random() < 0.05 else None
-        request = self._requests[number] = Request(number, amount, key, expected)
+        request = Request(number, number, amount, key, expected)
         person.requests.append(request)
         return request
 
@@ -321,10 +322,10 @@ class Bank:
         refused, self._refused = self._refused, []
         problems = await self._clerk.insist(_DISCREPANCIES)
         problems += await self._clerk.insist(_LOST, acknowledged)
-        made = await self._clerk.insist(_MADE, [str(request.number) for request in refused])
+        made = await self._clerk.insist(_MADE, [str(request.label) for request in refused])
         # Somebody may have asked again since.
-        refused_before = {request.number for request in refused if request.refused}
-        problems += [("refused, and there", number) for (number,) in made if int(number) in refused_before]
+        still = {(str(request.label), request.amount) for request in refused if request.refused}
+        problems += [("refused, and there", label) for label, amount in made if (label, amount) in still]
         self.checks += 1
         if problems:
             raise Violation("\n".join(map(str, problems[:20])))
@@ -558,7 +559,9 @@ select 'acknowledged, and not there', a.id
  where not exists (select from credits.transactions as t where t.id = a.id::uuid)
 """
 
-_MADE = "select metadata ->> 'request' from credits.transactions where metadata ->> 'request' = any(%s::text[])"
+_MADE = (
+    "select metadata ->> 'request', -amount from credits.transactions where metadata ->> 'request' = any(%s::text[])"
+)
 
 # What the judge compares with the model, in the order of the ledger.
 _LEDGER = {

@@ -47,15 +47,20 @@ class Answer:
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A spend as it is asked for, perhaps more than once."""
+    """A spend as it is asked for, perhaps more than once.
+
+    Its amount and its label make it what it is: the ledger has them, the label in description and metadata.
+    """
 
     number: int
+    label: int
     amount: int
     key: str | None
     expected_version: int | None
     pending: int = 0  # clients that wait for an answer
     doubtful: bool = False  # an attempt ended unknown: it may come to something even later
     paid: bool = False  # an attempt was ok
+    other: Request | None = None  # the same with another amount, and so another payload
 
     @property
     def refused(self) -> bool:
@@ -64,11 +69,11 @@ class Request:
 
     @property
     def metadata(self) -> dict[str, int]:
-        return {"request": self.number}
+        return {"request": self.label}
 
     @property
     def description(self) -> str:
-        return f"spend {self.number}"
+        return f"spend {self.label}"
 
 
 class Http:

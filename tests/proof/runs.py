@@ -16,17 +16,21 @@ from support import Cluster, Gateway, backend_login
 QUIET = {"LOG_LEVEL": "warning", "JWT_ACCESS_TOKEN_EXPIRY": "1d"}
 
 
-async def play(targets: Targets, kind: str, seed: int, **options: Any) -> Report:
-    """Run the bank once. Raises Violation, which names the seed and the history."""
-    path = Path(tempfile.mkdtemp(prefix="mana-proof-")) / f"{kind}-{seed}.jsonl"
+async def play(targets: Targets, kind: str, seed: int, *, keep: Path | None = None, **options: Any) -> Report:
+    """Run the bank once. ``keep`` is where the history goes, else it is deleted when all is well.
+
+    Raises Violation, which names the seed and the history.
+    """
+    path = keep or Path(tempfile.mkdtemp(prefix="mana-proof-")) / f"{kind}-{seed}.jsonl"
     try:
         with History(path, kind=kind, seed=seed) as history:
             report = await Bank(targets, history, seed=seed, **options).run()
     except BaseException as error:
-        told = f"seed {seed}; the history is {path}; python -m proof judge {path} judges it again"
+        told = f'seed {seed}; the history is {path}; make soak ARGS="judge {path}" judges it again'
         raise Violation(f"{error or type(error).__name__}\n{told}") from error
-    path.unlink()
-    path.parent.rmdir()
+    if not keep:
+        path.unlink()
+        path.parent.rmdir()
     return report
 
 

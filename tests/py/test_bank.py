@@ -2,18 +2,181 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from proof import history
+from proof.bank import Report
+from proof.judge import judge
 from proof.runs import bank_house, play
 from support import Cluster
 
 SEED = 20261122
-OPERATIONS = 8_000
+OPERATIONS = 6_000
+
+Lines = list[dict[str, Any]]
 
 
-async def test_what_32_clients_saw_is_what_the_model_says(cluster: Cluster) -> None:
+@pytest.fixture(scope="module")
+async def played(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+    """A run, and its history."""
+    path = tmp_path_factory.mktemp("bank") / f"bank-{SEED}.jsonl"
     with bank_house(cluster) as targets:
-        report = await play(targets, "bank", SEED, operations=OPERATIONS)
+        return await play(targets, "bank", SEED, operations=OPERATIONS, keep=path), path
+
+
+def test_what_32_clients_saw_is_what_the_model_says(played: tuple[Report, Path]) -> None:
+    report, _ = played
     assert report.operations >= OPERATIONS
     assert report.checks > 0
     assert report.outcomes["unknown"] == 0, report
     assert report.movements > OPERATIONS / 4, report
-    assert report.outcomes["refused"] > OPERATIONS / 20, report
+
+
+def test_the_load_met_what_it_is_for(played: tuple[Report, Path]) -> None:
+    _, path = played
+    lines = list(history.read(path))
+    codes = {line["code"] for line in lines if line.get("outcome") == history.REFUSED}
+    assert codes >= {
+        "insufficient_credits", "version_conflict", "idempotency_key_reused", "rolled_back",
+        "session_ended", "invalid_refresh_token",
+    }  # fmt: skip
+    movements = [line["movement"] for line in lines if "movement" in line]
+    assert {movement["type"] for movement in movements} == {"bonus", "usage", "adjustment"}
+    assert any((movement["window"] or 0) > 1 for movement in movements), "no days went by"
+    assert sum(line.get("replayed", False) for line in lines) > OPERATIONS / 20
+    assert any("order" in line for line in lines)
+
+
+# ---------------------------------------------------------------- the judge itself
+
+
+@pytest.fixture(scope="module")
+def busy(played: tuple[Report, Path]) -> Lines:
+    """What the history says of one hot user."""
+    _, path = played
+    chosen, numbers = [], set()
+    for line in history.read(path):
+        if line.get("user") == 0:
+            numbers.add(line["n"])
+        about = line.get("account") or line.get("movement") or {}
+        if line.get("n") in numbers or about.get("email") == "user-0@example.com" or "order" in line:
+            chosen.append(line)
+    return chosen
+
+
+def judged(lines: Lines, tmp_path: Path) -> list[str]:
+    path = tmp_path / "history.jsonl"
+    path.write_bytes(b"\n".join(msgspec.json.encode(line) for line in lines))
+    return judge(path)
+
+
+def test_an_honest_history_has_no_problems(busy: Lines, tmp_path: Path) -> None:
+    assert judged(busy, tmp_path) == []
+
+
+def done(lines: Lines, op: str, fits: Callable[[dict[str, Any], dict[str, Any]], bool]) -> tuple[Any, Any]:
+    """The last operation of this kind that fits: as it was invoked, and as it was done."""
+    asked = {line["n"]: line for line in lines if line.get("op") == op}
+    return [
+        (asked[line["n"]], line)
+        for line in lines
+        if "outcome" in line and line["n"] in asked and fits(asked[line["n"]], line)
+    ][-1]
+
+
+def lose_a_spend(lines: Lines) -> None:
+    lines.remove([line for line in lines if line.get("movement", {}).get("type") == "usage"][-1])
+
+
+def lose_a_grant(lines: Lines) -> None:
+    lines.remove([line for line in lines if line.get("movement", {}).get("window")][-1])
+
+
+def lose_an_order(lines: Lines) -> None:
+    _, answer = done(lines, "use", lambda asked, answer: asked.get("orders", False) and answer["outcome"] == "ok")
+    lines.remove({"order": {"id": answer["id"]}})
+
+
+def refuse_what_was_made(lines: Lines) -> None:
+    _, answer = done(lines, "use", lambda asked, answer: asked["key"] is None and answer["outcome"] == "ok")
+    answer.update(outcome="refused", status=402, code="insufficient_credits")
+
+
+def refuse_without_reason(lines: Lines) -> None:
+    asked, _ = done(lines, "use", lambda asked, answer: answer["status"] == 402)
+    for line in lines:
+        if line.get("request") == asked["request"]:
+            line["amount"] = 0
+
+
+def answer_a_retry_otherwise(lines: Lines) -> None:
+    _, answer = done(lines, "use", lambda asked, answer: answer.get("replayed", False))
+    answer["after"] += 1
+
+
+def answer_twice_as_the_first(lines: Lines) -> None:
+    _, answer = done(lines, "use", lambda asked, answer: answer.get("replayed", False))
+    answer["replayed"] = False
+
+
+def show_another_balance(lines: Lines) -> None:
+    _, answer = done(lines, "balance", lambda asked, answer: answer["outcome"] == "ok")
+    answer["free"] += 1
+
+
+def show_an_old_balance(lines: Lines) -> None:
+    _, answer = done(lines, "balance", lambda asked, answer: answer["outcome"] == "ok")
+    _, old = done(
+        lines, "balance", lambda asked, old: old["outcome"] == "ok" and old["version"] < answer["version"] - 9
+    )
+    answer.update({name: old[name] for name in ("free", "paid", "earned", "spent", "next", "version")})
+
+
+def keep_another_balance(lines: Lines) -> None:
+    [line] = [line for line in lines if "account" in line]
+    line["account"]["paid"] += 1
+
+
+def end_a_session_without_reason(lines: Lines) -> None:
+    _, answer = done(lines, "balance", lambda asked, answer: "session" in asked and answer["outcome"] == "ok")
+    answer.update(outcome="refused", status=401, code="session_ended")
+
+
+def let_an_ended_session_live(lines: Lines) -> None:
+    asked, _ = done(lines, "use", lambda asked, answer: answer["status"] == 401)
+    last = [line for line in lines if line.get("session") == asked["session"] and line["op"] in {"logout", "refresh"}]
+    for line in last:
+        lines.remove(line)
+        lines[:] = [other for other in lines if other.get("n") != line["n"]]
+
+
+def give_another_successor(lines: Lines) -> None:
+    seen = [line["token"] for line in lines if line.get("op") == "refresh"]
+    twice = {token for token in seen if seen.count(token) > 1}
+    _, answer = done(lines, "refresh", lambda asked, answer: asked["token"] in twice and answer["outcome"] == "ok")
+    answer["token"] = "another"
+
+
+def fail_with_500(lines: Lines) -> None:
+    _, answer = done(lines, "use", lambda asked, answer: answer["status"] == 402)
+    answer.update(status=500, code="internal_error")
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lose_a_spend, lose_a_grant, lose_an_order, refuse_what_was_made, refuse_without_reason,
+        answer_a_retry_otherwise, answer_twice_as_the_first, show_another_balance, show_an_old_balance,
+        keep_another_balance, end_a_session_without_reason, let_an_ended_session_live, give_another_successor,
+        fail_with_500,
+    ],
+)  # fmt: skip
+def test_the_judge_sees(lie: Callable[[Lines], None], busy: Lines, tmp_path: Path) -> None:
+    lines = [msgspec.json.decode(msgspec.json.encode(line)) for line in busy]
+    lie(lines)
+    assert judged(lines, tmp_path) != []
