@@ -158,8 +158,8 @@ class Bank:
                 seconds = time.monotonic() - started
                 await self.check()
                 movements = await self._write_ledger()
-            except* Violation as violations:
-                raise violations.exceptions[0] from None
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from group
             finally:
                 for backend in sql:
                     await backend.close()

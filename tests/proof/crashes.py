@@ -116,6 +116,7 @@ def crash_house() -> Iterator[tuple[Targets, list[Part]]]:
     with contextlib.ExitStack() as stack:
         server, cluster = stack.enter_context(killable_cluster())
         database = stack.enter_context(cluster.database())
+        url = database.admin_url
         backend = stack.enter_context(backend_login(database))
         pooler = stack.enter_context(PgBouncer(cluster, connections=20))
         redis = stack.enter_context(Redis())
@@ -126,7 +127,7 @@ def crash_house() -> Iterator[tuple[Targets, list[Part]]]:
             Targets(gateway.url, backend, database.admin_url),
             [
                 Part("PostgreSQL", lambda: _kill_postmaster(server), lambda: _start_postgres(server)),
-                Part("a process of PostgreSQL", lambda: _kill_backend(database.admin_url), lambda: None),
+                Part("a process of PostgreSQL", lambda: _kill_backend(url), lambda: _wait_for_postgres(url)),
                 Part("a worker of the gateway", lambda: _kill_worker(gateway), lambda: None),
                 Part("PgBouncer", lambda: pooler.stop(signal.SIGKILL), pooler.start),
                 Part("Redis", lambda: redis.stop(signal.SIGKILL), redis.start),
@@ -154,10 +155,24 @@ def _start_postgres(server: LocalPostgres) -> None:
 def _kill_backend(url: str) -> None:
     """The server then ends all others, recovers, and is back by itself."""
     with psycopg.connect(url, autocommit=True) as connection:
-        rows = connection.execute("select pid from pg_stat_activity where usename = 'mana_gateway' order by xact_start")
-        [pid] = rows.fetchone() or [None]
-    if pid:
-        os.kill(pid, signal.SIGKILL)
+        rows = connection.execute(
+            "select pid from pg_stat_activity where usename = 'mana_gateway' order by xact_start limit 1"
+        )
+        for (pid,) in rows.fetchall():
+            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(psycopg.OperationalError):
+                while True:
+                    connection.execute("select")
+
+
+def _wait_for_postgres(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
 
 
 def _kill_worker(gateway: Gateway) -> None:
