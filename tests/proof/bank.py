@@ -128,7 +128,8 @@ class Bank:
         self._refused: list[Request] = []
         self._acknowledged: list[str] = []
         self._shift = (0.0, 0.0)  # the injected clock is at least and at most this much ahead
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._over = asyncio.Event()
         # By way in, when the last operation began that got an answer.
         self.served = {"http": time.monotonic(), "sql": time.monotonic()}
         self._clerk = _Clerk(targets.admin)
@@ -145,21 +146,21 @@ class Bank:
             sql = [Sql(self.targets.backend) for _ in range(self._clients // 2)]
             try:
                 async with asyncio.TaskGroup() as group:
-                    besides = [group.create_task(self._move_clock(chance)), group.create_task(self._check_often())]
+                    group.create_task(self._move_clock(chance))
+                    group.create_task(self._check_often())
+                    breaking = group.create_task(self._break_things())
                     clients = [
                         group.create_task(self._client(number, http, sql[number // 2] if number % 2 else None))
                         for number in range(self._clients)
                     ]
-                    if self._faults:
-                        besides.append(group.create_task(self._break_things(self._faults)))
                     await asyncio.wait(clients)
-                    for task in besides:
-                        task.cancel()
+                    self._over.set()
+                    breaking.cancel()
                 seconds = time.monotonic() - started
                 await self.check()
                 movements = await self._write_ledger()
-            except BaseExceptionGroup as group:
-                raise group.exceptions[0] from group
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from errors
             finally:
                 for backend in sql:
                     await backend.close()
@@ -175,10 +176,19 @@ class Bank:
         real = time.time()
         return real + self._shift[0] - MARGIN, real + self._shift[1] + MARGIN
 
-    async def _break_things(self, faults: Faults) -> None:
-        await faults(self)
+    async def _break_things(self) -> None:
+        if self._faults:
+            await self._faults(self)
         if self._operations is None:
-            self._stopping.set()
+            self._stopping = True
+
+    async def _over_within(self, seconds: float) -> bool:
+        """Whether the clients have come to an end; waits for it so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._over.wait()
+        except TimeoutError:
+            return False
 
     # ------------------------------------------------------------ clients
 
@@ -186,8 +196,8 @@ class Bank:
         if time.monotonic() - max(self.served.values()) > GIVEN_UP_AFTER:
             raise Violation(f"nothing was answered for {GIVEN_UP_AFTER:.0f} s")
         if self._operations is not None and self.history.operations >= self._operations:
-            self._stopping.set()
-        return not self._stopping.is_set()
+            self._stopping = True
+        return not self._stopping
 
     async def _client(self, number: int, http: Http, sql: Sql | None) -> None:
         chance = random.Random(f"{self.seed} {number}")  # noqa: S311
@@ -221,8 +231,7 @@ class Bank:
         """The same again until there is an answer."""
         delay = 0.02
         while (answer := await self.attempt(client, op, person, call, **details)).outcome == UNKNOWN:
-            if not self._goes_on():
-                break
+            self._goes_on()  # or raises
             await asyncio.sleep(delay)
             delay = min(2 * delay, 0.5)
         return answer
@@ -301,8 +310,7 @@ class Bank:
         No money is on its way meanwhile, as the ledger shows the time of a movement but not that of
         the decision before it.
         """
-        while True:
-            await asyncio.sleep(CLOCK_MOVED_EVERY)
+        while not await self._over_within(CLOCK_MOVED_EVERY):
             shift = self._shift[1] + 3600 * chance.randint(1, 30)
             self._shift = (self._shift[0], shift)
             await self._clerk.insist(
@@ -312,8 +320,7 @@ class Bank:
             self._shift = (shift, shift)
 
     async def _check_often(self) -> None:
-        while True:
-            await asyncio.sleep(CHECKED_EVERY)
+        while not await self._over_within(CHECKED_EVERY):
             await self.check()
 
     async def check(self) -> None:

@@ -81,14 +81,16 @@ class Crashes:
 
     async def _recovered(self, bank: Bank, part: Part, back: float) -> None:
         """Wait until new connections are served, and operations that began after the part was back."""
+        served = 0
         try:
             async with asyncio.timeout(self._within):
-                served = 0
                 while served < FRESH or min(bank.served.values()) < back:
                     served = served + 1 if await _ready(bank.targets.http) else 0
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            raise Violation(f"the service was not back {self._within} s after {part.name} was") from None
+            missing = [way for way, since in bank.served.items() if since < back] or [f"{FRESH - served} connections"]
+            text = f"the service was not back {self._within} s after {part.name} was: {', '.join(missing)}"
+            raise Violation(text) from None
 
     def __str__(self) -> str:
         return ", ".join(

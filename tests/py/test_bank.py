@@ -33,7 +33,6 @@ def test_what_32_clients_saw_is_what_the_model_says(played: tuple[Report, Path])
     report, _ = played
     assert report.operations >= OPERATIONS
     assert report.checks > 0
-    assert report.outcomes["unknown"] == 0, report
     assert report.movements > OPERATIONS / 4, report
 
 
