@@ -339,6 +339,9 @@ def _judge_session(operations: list[Operation]) -> Iterator[str]:
     numbers: dict[str, int] = {}  # fingerprint of a refresh token -> its place in the lineage
     for operation in operations:
         op, answer = operation.asked["op"], operation.answer
+        if "token" in operation.asked and operation.asked["token"] not in numbers:
+            yield f"{operation}: a token that nobody was given"
+            return
         times = (operation.low, operation.high)
         if op == "login":
             if operation.outcome == OK:

@@ -16,7 +16,7 @@ from proof.runs import bank_house, play
 from support import Cluster
 
 SEED = 20261122
-OPERATIONS = 6_000
+OPERATIONS = 5_000
 
 Lines = list[dict[str, Any]]
 
