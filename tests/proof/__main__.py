@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from pathlib import Path
@@ -66,6 +67,8 @@ def judge(history: Path) -> None:
 
 
 if __name__ == "__main__":
+    # So that make, or a time limit, ends the parts as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         main()
     except Violation as violation:
