@@ -41,6 +41,7 @@ pytest: .venv/test.stamp ## the tests in Python
 
 soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists them
 	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
+	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 
 bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
 	$(BIN)/python tests/bench/run.py $(ARGS)

@@ -331,12 +331,23 @@ class Redis(_Server):
 
 
 class PgBouncer(_Server):
-    def __init__(self, cluster: Cluster, connections: int = 2) -> None:
+    """PgBouncer in transaction mode; ``logins`` are URLs of roles that may come besides the gateway."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        connections: int = 2,
+        *,
+        logins: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self._cluster = cluster
         upstream = urlsplit(cluster.url("x", "mana_gateway"))
         users = self.directory / "users.txt"
-        users.write_text(f'"{upstream.username}" "{upstream.password}"\n')
+        known = (upstream, *map(urlsplit, logins))
+        users.write_text("".join(f'"{login.username}" "{login.password}"\n' for login in known))
+        more = "".join(f"{name} = {value}\n" for name, value in (settings or {}).items())
         (self.directory / "pgbouncer.ini").write_text(
             f"""[databases]
 * = host={upstream.hostname} port={upstream.port}
@@ -350,7 +361,7 @@ pool_mode = transaction
 default_pool_size = {connections}
 max_client_conn = 500
 server_login_retry = 1
-"""
+{more}"""
         )
 
     def command(self) -> list[str]:
@@ -359,7 +370,12 @@ server_login_retry = 1
         return [program, str(self.directory / "pgbouncer.ini")]
 
     def url(self, database: Database) -> str:
-        parts = urlsplit(database.gateway_url)
+        """The gateway's way to its database."""
+        return self.through(database.gateway_url)
+
+    def through(self, url: str) -> str:
+        """The same database as the same role, by way of the pooler."""
+        parts = urlsplit(url)
         netloc = f"{parts.username}:{parts.password}@127.0.0.1:{self.port}"
         return urlunsplit(parts._replace(netloc=netloc))
 
