@@ -217,6 +217,10 @@ class Model:
         """Whether the access token of the session works."""
         return self._refusal(at, session) is None
 
+    def permits(self, at: datetime, session: Session) -> Outcome:
+        """What the access token of the session is answered where it only reads."""
+        return self._refusal(at, session) or Outcome(200)
+
     def _issue(self, session: Session, at: datetime) -> Token:
         token = Token(session, len(session.tokens), at + self.session_ttl)
         session.tokens.append(token)
