@@ -1,16 +1,23 @@
-"""The long forms: `make soak ARGS="bank --operations 10000000 --seed 1"`."""
+"""The long forms of the proofs: `make soak ARGS="bank --operations 10000000 --seed 1"`."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import os
 import signal
 import sys
 import time
 from pathlib import Path
 
 import click
+import pytest
 
+from proof import enumeration as enumerating
+from proof import fuzz as fuzzing
+from proof import isolation as isolating
 from proof import judge as judging
+from proof import properties as stepping
 from proof.bank import Violation
 from proof.crashes import Crashes, crash_house
 from proof.runs import bank_house, play
@@ -64,6 +71,48 @@ def judge(history: Path) -> None:
     for problem in problems:
         click.echo(problem)
     sys.exit(bool(problems))
+
+
+@main.command()
+@click.option("--calls", default=1_000_000, show_default=True)
+@click.option("--minutes", default=math.inf, help="end after that time, with fewer calls")
+@click.option("--seed", default=1, show_default=True)
+def isolation(calls: int, minutes: float, seed: int) -> None:
+    """Mixed users on few connections: not one foreign row."""
+    isolating.soak(calls, minutes, seed)
+
+
+@main.command()
+@click.option("--examples", default=2_000, show_default=True, help="sequences for each machine")
+@click.option("--seed", default=1, show_default=True)
+def properties(examples: int, seed: int) -> None:
+    """Sequences of what people do, over HTTP and in SQL, compared with the model."""
+    stepping.soak(examples, seed)
+
+
+@main.command()
+@click.option("--seconds", default=600, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def races(seconds: int, seed: int) -> None:
+    """Two sessions stepped through their statements: every schedule with one switch, then drawn ones."""
+    os.environ |= {"SOAK_SECONDS": str(seconds), "SOAK_SEED": str(seed)}
+    sys.exit(pytest.main(["tests/py/test_races.py"]))
+
+
+@main.command()
+@click.option("--examples", default=1_000, show_default=True, help="random calls of each route and each function")
+@click.option("--seed", default=1, show_default=True)
+def fuzz(examples: int, seed: int) -> None:
+    """Random calls of the API and of every SQL function: nothing that is not declared."""
+    sys.exit(fuzzing.soak(examples, seed))
+
+
+@main.command()
+@click.option("--samples", default=500, show_default=True, help="of each kind")
+@click.option("--seed", default=1, show_default=True)
+def enumeration(samples: int, seed: int) -> None:
+    """Whether anybody can tell by looks or by time who is registered."""
+    sys.exit(enumerating.soak(samples, seed))
 
 
 if __name__ == "__main__":

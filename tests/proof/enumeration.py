@@ -5,7 +5,6 @@ The long form has bcrypt as in production, and reports the medians of each kind 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import random
@@ -76,28 +75,24 @@ def gap(medians: Mapping[str, float]) -> float:
     return max(medians.values()) - min(medians.values())
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--samples", type=int, default=500, help="of each kind")
-    parser.add_argument("--seed", type=int, default=1)
-
-
-def main(arguments: argparse.Namespace) -> int:
+def soak(samples: int, seed: int) -> int:
+    """The exit code: 1 when anything was found."""
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(start_server(SLOW_DISK))
         cluster.prepare()
         database = stack.enter_context(cluster.database())
         database.query((ROOT / "sql" / "functions" / "auth" / "password_cost.sql").read_text())
         gateway = stack.enter_context(Gateway(database.gateway_url))
-        return asyncio.run(_report(database, gateway, arguments))
+        return asyncio.run(_report(database, gateway, samples, seed))
 
 
-async def _report(database: Database, gateway: Gateway, arguments: argparse.Namespace) -> int:
+async def _report(database: Database, gateway: Gateway, samples: int, seed: int) -> int:
     failed = False
     async with Service(gateway.url) as service:
         for route, kinds in (await attempts(database, service)).items():
-            medians, looks = await measure(kinds, arguments.samples, arguments.seed)
+            medians, looks = await measure(kinds, samples, seed)
             for name, median in medians.items():
                 print(f"{route:8} {name:34} {median * 1000:8.2f} ms")
-            print(f"{route:8} {len(looks)} look, gap {gap(medians) * 1000:.2f} ms (seed {arguments.seed})")
+            print(f"{route:8} {len(looks)} look, gap {gap(medians) * 1000:.2f} ms (seed {seed})")
             failed |= len(looks) > 1 or gap(medians) > MOST
     return int(failed)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 
-import http_fuzz
-from sql_fuzz import SqlFuzz
+from proof import http_fuzz
+from proof.sql_fuzz import SqlFuzz
 from support import Gateway, Service, Session, start_cluster
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--examples", type=int, default=1000, help="random calls of each route and each function")
-    parser.add_argument("--seed", type=int, default=1)
-
-
-def main(arguments: argparse.Namespace) -> int:
+def soak(examples: int, seed: int) -> int:
+    """The exit code: 1 when anything was found."""
     failed = False
     with start_cluster() as cluster, cluster.database() as database, Gateway(database.gateway_url) as gateway:
         user, other = asyncio.run(_two_users(gateway.url))
@@ -24,18 +19,18 @@ def main(arguments: argparse.Namespace) -> int:
             (http_fuzz.ALL_BUT_LOGOUT, other.access_token),
             (http_fuzz.LOGOUT, other.access_token),
         ):
-            done = http_fuzz.run(gateway.url, arguments.examples, arguments.seed, operations, token)
+            done = http_fuzz.run(gateway.url, examples, seed, operations, token)
             print(done.stdout + done.stderr if done.returncode else f"{http_fuzz.calls(done.stdout)} calls of the API")
             failed |= done.returncode != 0
 
-        fuzz = SqlFuzz(database, user, other, arguments.seed)
-        for finding in fuzz.run(arguments.examples):
+        fuzz = SqlFuzz(database, user, other, seed)
+        for finding in fuzz.run(examples):
             print(finding)
             failed = True
         print(f"{fuzz.calls} calls of SQL functions")
         unexpected = [line for line in gateway.output if '"level":"error"' in line]
         print("".join(unexpected), end="")
-    print(f"seed {arguments.seed}: {'findings above' if failed or unexpected else 'nothing found'}")
+    print(f"seed {seed}: {'findings above' if failed or unexpected else 'nothing found'}")
     return int(failed or bool(unexpected))
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-import enumeration
+from proof import enumeration
 from support import Database, Gateway, Service, assert_problem, start_server
 
 SEED = 1

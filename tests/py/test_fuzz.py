@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-import http_fuzz
-import sql_fuzz
 from gateway.problems import CODES
+from proof import http_fuzz, sql_fuzz
 from support import Database, Gateway, Service
 
 SEED = 1
