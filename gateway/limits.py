@@ -87,12 +87,14 @@ class Limiter:
 
     async def _hit(self, limit: Limit, scope: str, client: str) -> Verdict | None:
         item = self._items[limit]
-        if self._redis and time.monotonic() - self._redis_failed_at > REDIS_RETRY_AFTER:
+        if self._connections and self._redis and time.monotonic() - self._redis_failed_at > REDIS_RETRY_AFTER:
             try:
                 return await self._count(self._redis, limit, item, scope, client)
-            except (RedisError, OSError) as error:
+            except (RedisError, OSError, RuntimeError) as error:  # the last is uvloop's, of a reset connection
                 self._redis_failed_at = time.monotonic()
                 _log.warning("redis_unreachable", error=type(error).__name__)
+                # Those that idle are as dead, and each would cost its first user this pause again.
+                await self._connections.disconnect(inuse_connections=False)
         if self._redis and limit is Limit.GENERAL:
             return None
         return await self._count(self._memory, limit, item, scope, client)
