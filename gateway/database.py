@@ -369,6 +369,8 @@ class Lane:
             self._send_waiting()
             while not connection.lost.done():
                 await asyncio.wait([connection.lost], timeout=1)
+                if not connection.lost.done():
+                    self._receive(connection)  # uvloop does not say so when a connection was reset
                 if connection.calls and time.monotonic() - connection.sent_at > LOST_AFTER:
                     _log.warning("database_silent", lane=self.name)
                     self._lose(connection)
