@@ -46,7 +46,8 @@ soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists 
 bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
-soak: .venv/test.stamp tools ## the long forms of the proof, such as ARGS="bank --operations 10000000 --seed 1"
+soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists them
+	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 
 psql: .venv/run.stamp ## psql on the database of `make run`, as its administrator

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from proof import cuts as cutting
 from proof import enumeration as enumerating
 from proof import fuzz as fuzzing
 from proof import isolation as isolating
@@ -61,6 +62,21 @@ def crashes(kills: int, seed: int, size: int, within: float) -> None:
         done, operations, seed = done + min(size, kills - done), operations + report.operations, seed + 1
         click.echo(f"seed {seed - 1}: {faults}; {report}")
     click.echo(f"crashes: {done} kills, {operations} operations, {time.monotonic() - started:.0f} s")
+
+
+@main.command()
+@click.option("--cuts", default=10_000, show_default=True, help="connections to break")
+@click.option("--seed", default=1, show_default=True)
+def cuts(cuts: int, seed: int) -> None:
+    """Break connections between all parts under load, also between COMMIT and the answer."""
+
+    async def run() -> cutting.Figures:
+        with start_cluster() as cluster:
+            async with cutting.world(cluster) as parts:
+                return await cutting.Cuts(parts, seed).run(cuts)
+
+    click.echo(f"seed {seed}")
+    click.echo(asyncio.run(run()))
 
 
 @main.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import inspect
 import json
 import os
 import secrets
@@ -26,6 +27,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from gateway import deploy
@@ -331,18 +333,21 @@ class Redis(_Server):
 
 
 class PgBouncer(_Server):
-    """PgBouncer in transaction mode; ``logins`` are URLs of roles that may come besides the gateway."""
+    """PgBouncer in transaction mode; ``logins`` are URLs of roles that may come besides the gateway.
+
+    ``port`` is where it finds the server, unless the cluster's own.
+    """
 
     def __init__(
         self,
         cluster: Cluster,
         connections: int = 2,
         *,
+        port: int | None = None,
         logins: Sequence[str] = (),
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self._cluster = cluster
         upstream = urlsplit(cluster.url("x", "mana_gateway"))
         users = self.directory / "users.txt"
         known = (upstream, *map(urlsplit, logins))
@@ -350,7 +355,7 @@ class PgBouncer(_Server):
         more = "".join(f"{name} = {value}\n" for name, value in (settings or {}).items())
         (self.directory / "pgbouncer.ini").write_text(
             f"""[databases]
-* = host={upstream.hostname} port={upstream.port}
+* = host={upstream.hostname} port={port or upstream.port}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {self.port}
@@ -360,6 +365,7 @@ auth_file = {users}
 pool_mode = transaction
 default_pool_size = {connections}
 max_client_conn = 500
+server_tls_sslmode = disable
 server_login_retry = 1
 {more}"""
         )
@@ -443,6 +449,15 @@ class Gateway:
         if self.process and self.process.poll() is None:
             self.stop(signal.SIGTERM)
         shutil.rmtree(self.data_dir)
+
+    def sockets(self) -> int:
+        """How many sockets the process has open. For a gateway with one worker."""
+        assert self.process
+        found = 0
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed by now
+                found += str(descriptor.readlink()).startswith("socket:")
+        return found
 
 
 def workers_of(gateway: Gateway) -> list[int]:
@@ -606,3 +621,48 @@ def assert_problem(reply: Reply, status: int, code: str) -> None:
     assert reply.body["message"] == reply.body["detail"]
     assert datetime.fromisoformat(reply.body["timestamp"])
     assert {"type", "title", "instance", "path"} <= set(reply.body)
+
+
+async def until(true: Callable[[], Any], seconds: float = 30) -> None:
+    """Wait for something that happens in another process; ``true`` may have to be awaited."""
+    deadline = time.monotonic() + seconds
+    while not (await found if inspect.isawaitable(found := true()) else found):
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.05)
+
+
+def sample(text: str, name: str, **labels: str) -> float:
+    """The value of one sample, 0 when there is none."""
+    for family in text_string_to_metric_families(text):
+        for found in family.samples:
+            if found.name == name and labels.items() <= found.labels.items():
+                return found.value
+    return 0
+
+
+async def rests(service: Service) -> bool:
+    """Whether a gateway of one worker has every connection to its database that it should, and no call."""
+    text = (await service.get("/metrics")).text
+    calls = [
+        sample(text, "mana_database_calls", lane=lane, state=state)
+        for lane in ("quick", "password")
+        for state in ("waiting", "in_flight")
+    ]
+    connections = [sample(text, "mana_database_connections", lane=lane) for lane in ("quick", "password")]
+    return not any(calls) and connections == [8, 2]
+
+
+@contextlib.contextmanager
+def held_balance(database: Database, user_id: str) -> Iterator[psycopg.Connection[Any]]:
+    """Another transaction holds the user's balance, so that a spend has to wait."""
+    with psycopg.connect(database.admin_url) as connection:
+        connection.execute("select from credits.balances where user_id = %s for update", (user_id,))
+        yield connection
+
+
+def waiting_for_a_lock(database: Database) -> int:
+    rows = database.query(
+        "select count(*) from pg_stat_activity where usename = 'mana_gateway' and wait_event_type = 'Lock'"
+        " and datname = current_database()"
+    )
+    return int(rows[0][0])

@@ -442,7 +442,7 @@ def test_a_killed_deploy_can_be_repeated(cluster: Cluster, fresh: str) -> None:
         duration = time.monotonic() - begin
 
     killed = 0
-    moments = random.Random(20)  # noqa: S311
+    moments = random.Random(20)
     for _ in range(3):
         with cluster.database(migrated=False) as database:
             for _ in range(4):

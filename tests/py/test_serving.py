@@ -12,14 +12,12 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import psycopg
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from gateway.routes import BASE_PATH, ROUTES
@@ -33,20 +31,16 @@ from support import (
     Session,
     assert_problem,
     free_port,
+    held_balance,
+    sample,
     together,
+    until,
+    waiting_for_a_lock,
     workers_of,
 )
 
 BALANCE = "/api/v1/credits/balance"
 LOGIN = "/api/v1/auth/login"
-
-
-async def until(true: Callable[[], Any], seconds: float = 30) -> None:
-    """Wait for something that happens in another process."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen"
-        await asyncio.sleep(0.05)
 
 
 # ---------------------------------------------------------------- headers
@@ -421,15 +415,6 @@ def test_missing_keys_are_one_clear_line(database: Database, tmp_path: Path) -> 
 # ---------------------------------------------------------------- metrics
 
 
-def sample(text: str, name: str, **labels: str) -> float:
-    """The value of one sample, 0 when there is none."""
-    for family in text_string_to_metric_families(text):
-        for found in family.samples:
-            if found.name == name and labels.items() <= found.labels.items():
-                return found.value
-    return 0
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_metrics_count_the_requests_of_all_workers(database: Database, workers: str) -> None:
     with Gateway(database.gateway_url, {"WORKERS": workers}) as gateway:
@@ -523,22 +508,6 @@ async def test_the_page_names_no_other_host_and_allows_none(service: Service) ->
 
 
 # ---------------------------------------------------------------- shutdown and workers
-
-
-@contextlib.contextmanager
-def held_balance(database: Database, user_id: str) -> Iterator[psycopg.Connection[Any]]:
-    """Another transaction holds the user's balance, so that a spend has to wait."""
-    with psycopg.connect(database.admin_url) as connection:
-        connection.execute("select from credits.balances where user_id = %s for update", (user_id,))
-        yield connection
-
-
-def waiting_for_a_lock(database: Database) -> int:
-    rows = database.query(
-        "select count(*) from pg_stat_activity where usename = 'mana_gateway' and wait_event_type = 'Lock'"
-        " and datname = current_database()"
-    )
-    return int(rows[0][0])
 
 
 def refuses_connections(url: str) -> bool:

@@ -50,7 +50,7 @@ class Load:
             self.charged[transaction_id] = amount
 
     async def run(self, seed: int) -> None:
-        chance = random.Random(seed)  # noqa: S311 - a test that can be repeated
+        chance = random.Random(seed)
         calls = [self.spend, self.spend_with_key, self.spend_at_version, self.read, self.spend_in_sql, self.give]
         for _ in range(CALLS_PER_TASK):
             call = chance.choices(calls, weights=[6, 6, 3, 4, 4, 1])[0]
