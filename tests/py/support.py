@@ -81,7 +81,8 @@ class Database:
 
     def move_clock(self, shift: timedelta) -> None:
         """Let auth.clock() run this much ahead of the real time, from now on."""
-        self.query("update test.clock set shift = %s", shift)
+        # In seconds: a day of an interval is a calendar day, of 23 hours at times.
+        self.query("update test.clock set shift = make_interval(secs => %s)", shift.total_seconds())
 
     def give_credits(self, user_id: str, *, free: int = 0, paid: int = 0) -> None:
         """Move credits to a user, as an adjustment of an administrator."""

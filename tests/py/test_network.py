@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.database import LOST_AFTER
 from gateway.services import GAUGED_EVERY
 from proof import cuts
 from proof.proxy import Fault, Kind, Proxy, Way
@@ -112,7 +113,8 @@ async def test_a_spend_is_done_once_though_the_line_breaks_between_commit_and_an
     user = await new_session(line)
     committed = line.proxy.committed
     line.proxy.order(Fault(kind, Way.ANSWER, part, containing=SPENT))
-    reply = await user.use(7, idempotencyKey="once")
+    async with asyncio.timeout(LOST_AFTER / 2):  # sooner than a line that is silent is given up
+        reply = await user.use(7, idempotencyKey="once")
     assert_problem(reply, 503, "service_unavailable")
     assert int(reply.headers["Retry-After"]) >= 1
     assert line.proxy.committed == committed + 1
