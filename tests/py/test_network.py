@@ -221,9 +221,10 @@ async def test_a_line_that_falls_silent_is_given_up_and_holds_up_nobody_else(
         proxy.order(Fault(Kind.DROP, Way.ANSWER, seconds=600, containing=SPENT))
         silent = asyncio.create_task(user.use(7, idempotencyKey="silent"))
         await until(lambda: booked(database, user))
-        while not silent.done():
-            assert (await other.get(BALANCE)).status == 200
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(30):
+            while not silent.done():
+                assert (await other.get(BALANCE)).status == 200
+                await asyncio.sleep(0.05)
         assert_problem(await silent, 503, "service_unavailable")
         again = await user.use(7, idempotencyKey="silent")
         assert (again.status, again.headers.get("Idempotency-Replayed")) == (200, "true")
