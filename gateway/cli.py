@@ -160,6 +160,29 @@ def _serve(loaded: settings.Settings, announce: Callable[[str], None]) -> None:
     run_server(loaded, announce)
 
 
+@main.command()
+@click.argument("url", default="http://127.0.0.1:3001")
+@click.option(
+    "--seconds", default=5, show_default=True, type=click.IntRange(1, 120), help="Length of each measurement."
+)
+@click.option("--connections", default=32, show_default=True, type=click.IntRange(1, 1000), help="At a time.")
+@click.option("--users", default=64, show_default=True, type=click.IntRange(1, 10_000), help="New users to do it with.")
+def bench(url: str, seconds: int, connections: int, users: int) -> None:
+    """Measure how fast the service at URL answers.
+
+    It is asked over HTTP alone, by wrk, with users that it registers and that stay. Spends end early
+    when their signup bonus is used up. Needs a service without rate limits (RATE_LIMIT_MAX=0).
+    """
+    from gateway import bench as measuring  # noqa: PLC0415
+
+    if not url.startswith(("http://", "https://")):
+        raise click.BadParameter("must begin with http:// or https://", param_hint="URL")
+    rounds = measuring.run(url.rstrip("/"), seconds, connections, users, _step)
+    click.echo(measuring.describe(rounds))
+    if errors := sum(r.errors for r in rounds.values()):
+        raise OperatorError(f"{errors} answers were not as they should be", hint="the log of the service says more")
+
+
 # ---------------------------------------------------------------- database
 
 

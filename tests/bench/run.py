@@ -3,7 +3,10 @@
 Each kind of work is measured in turn directly (pgbench calling the very function of the route, same
 claims, same durable server) and over HTTP (wrk), round by round, so that a noisy machine hits both
 alike. Medians are shown with their spread; the numbers are for the machine at hand, the ratio is what
-counts. Afterwards the books must be sound: a fast wrong answer is a failure.
+counts. After each part the books must be sound: a fast wrong answer is a failure.
+
+Further parts, each when it is asked for: the size of the ledger (growth.py), a flood of logins beside
+spends (isolation.py), memory over minutes, and PgBouncer.
 """
 
 from __future__ import annotations
@@ -11,230 +14,193 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
+import platform
+import signal
 import statistics
-import subprocess
 import sys
-import tempfile
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
-
-import psycopg
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "py"))
 
-from gateway import deploy, local_postgres, passwords
-from gateway.keys import KeyDirectory
-from gateway.tokens import TokenIssuer
-from support import PASSWORD, PEPPER, Gateway, public_directory
+from gateway import deploy, local_postgres
+from gateway.bench import require_wrk, table
+from gateway.problems import OperatorError
+from growth import growth
+from isolation import isolation
+from measure import CONNECTIONS, KINDS, Measured, Memory, Plan, as_figures, discrepancies, in_turns, load, over_http
+from picture import draw
+from support import Gateway, PgBouncer, public_directory
 
-HERE = Path(__file__).parent
-KINDS = ("balance", "use", "page", "deep_page", "validate", "refresh", "login")
-LOGGED_IN = 400  # users with a session; more than there are connections, so locks are not the load
-CONNECTIONS = 32
-PAST = 60  # transactions of each of them, and
-DEPTH = 10_000  # of the first one, whom deep_page asks about
-
-# What pgbench calls: the statement of the route, its arguments from a table that a random number picks.
-_CALLER = "from bench.callers as c, api.{} as r where c.n = :n;"
-_DIRECT = {
-    "balance": "get_balance(c.user_id, c.claims, '{{}}')",
-    "use": "use_credits(c.user_id, c.claims, '{{}}', 1, 'bench', 'One request', gen_random_uuid()::text, null, null)",
-    "page": "list_transactions(c.user_id, c.claims, '{{}}', 50, 0, null, null, null)",
-    "deep_page": "list_transactions(c.user_id, c.claims, '{{}}', 50, 0, c.before, null, null)",
-    "validate": "validate(c.user_id, c.claims, '{{}}')",
-    "login": "login('{{}}', c.email, c.digest, null, null, '7 days')",
-}
-
-
-@dataclass
-class Measured:
-    """One kind of work: requests a second by round, and the latencies and costs of the HTTP rounds."""
-
-    direct: list[float] = field(default_factory=list)
-    http: list[float] = field(default_factory=list)
-    p50: list[float] = field(default_factory=list)
-    p95: list[float] = field(default_factory=list)
-    p99: list[float] = field(default_factory=list)
-    gateway_us: list[float] = field(default_factory=list)
-    postgres_us: list[float] = field(default_factory=list)
-    errors: int = 0
+CONNECTIONS_OF_A_WORKER = 10  # to the database
+SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB", "max_connections": "200"}
 
 
 def main() -> int:
     arguments = _arguments()
-    for program in ("wrk",):
-        if not shutil.which(program):
-            print(f"{program} is not installed: apt-get install {program}", file=sys.stderr)
-            return 1
-    server = local_postgres.LocalPostgres(
-        public_directory(), settings={"shared_buffers": "512MB", "max_wal_size": "4GB", "max_connections": "200"}
-    )
+    # So that make, or a time limit, ends the server as well.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    server = local_postgres.LocalPostgres(public_directory(), settings=SERVER)
     try:
+        require_wrk()
         server.start(_say)
+        deploy.apply(server.url, _say)
+        _say(f"loading {arguments.users} users")
+        load(server.url, arguments.users)
         return _bench(server, arguments)
+    except OperatorError as error:
+        print(f"error: {error}" + (f"\nhint:  {error.hint}" if error.hint else ""), file=sys.stderr)
+        return 1
     finally:
         server.remove()
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="none: only the other parts")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="length of one measurement")
     parser.add_argument("--users", type=int, default=10_000)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the other parts use the most of these")
+    parser.add_argument("--growth", type=int, nargs="+", metavar="ROWS", help="sizes of the ledger, 0 1000000 say")
+    parser.add_argument("--isolation", action="store_true", help="a flood of logins beside spends")
+    parser.add_argument("--minutes", type=float, help="length of a steady load under which memory must not grow")
+    parser.add_argument("--pgbouncer", action="store_true", help="the same work through PgBouncer")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
+    parser.add_argument("--svg", type=Path, help="file to draw them in")
     return parser.parse_args()
 
 
 def _bench(server: local_postgres.LocalPostgres, arguments: argparse.Namespace) -> int:
-    deploy.apply(server.url, _say)
-    _say(f"loading {arguments.users} users")
-    _load(server.url, arguments.users)
-    results = {}
-    for workers in arguments.workers:
-        environment = {"WORKERS": str(workers), "LOG_LEVEL": "warning", "JWT_ACCESS_TOKEN_EXPIRY": "1d"}
-        with Gateway(server.gateway_url(), environment) as gateway:
-            results[workers] = _measure(server.url, gateway, arguments)
-            memory = _memory(gateway)
-        print(f"\n{workers} worker(s), {CONNECTIONS} connections, {memory} MB resident in the largest process")
-        _print(results[workers])
+    figures: dict[str, Any] = {"machine": _machine(arguments)}
+    plan = Plan(arguments.users, max(arguments.workers), arguments.rounds, arguments.seconds, _say)
+    gateway_url = server.gateway_url()
+
+    @contextmanager
+    def part(name: str) -> Iterator[dict[str, Any]]:
+        found: dict[str, Any] = {}
+        yield found
+        figures[name] = {**found, "ledger": {"discrepancies": discrepancies(server.url)}}
+
+    if arguments.kinds:
+        with part("http") as found:
+            for workers in arguments.workers:
+                with _gateway(gateway_url, workers) as gateway, Memory(gateway) as memory:
+                    sides = {str(workers): (server.url, gateway)}
+                    measured = in_turns(sides, arguments.kinds, plan)
+                found.update(as_figures(measured))
+                found[str(workers)]["memory"] = memory.figures()
+                print(f"\n{workers} worker(s), {CONNECTIONS} connections; {_memory(memory)}\n")
+                print(_table(measured[str(workers)]))
+    if arguments.pgbouncer:
+        with part("pgbouncer") as found:
+            found.update(_pgbouncer(server.url, gateway_url, arguments.kinds, plan))
+    if arguments.isolation:
+        with part("isolation") as found, _gateway(gateway_url, plan.workers) as gateway:
+            found.update(isolation(server.url, gateway, plan))
+    if arguments.minutes:
+        with part("memory") as found, _gateway(gateway_url, plan.workers) as gateway:
+            found.update(_steady(server.url, gateway, arguments.minutes, plan))
+    if arguments.growth:
+        with part("growth") as found:
+            found.update(
+                growth(server.url, gateway_url, arguments.growth, plan, lambda url: _gateway(url, plan.workers))
+            )
+
+    figures["errors"], figures["discrepancies"] = (_sum(figures, name) for name in ("errors", "discrepancies"))
     if arguments.json:
-        figures = {f"{n} workers": {k: asdict(m) for k, m in r.items()} for n, r in results.items()}
-        arguments.json.write_text(json.dumps(figures, indent=2))
-
-    with psycopg.connect(server.url) as connection:
-        wrong = connection.execute("select * from credits.verify_ledger()").fetchall()
-    errors = sum(m.errors for r in results.values() for m in r.values())
-    print(f"\n{errors} errors, {len(wrong)} discrepancies in the ledger")
-    return 1 if errors or wrong else 0
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    if arguments.svg:
+        arguments.svg.write_text(draw(figures))
+    print(f"{figures['errors']} errors, {figures['discrepancies']} discrepancies in the ledger")
+    return 1 if figures["errors"] or figures["discrepancies"] else 0
 
 
-def _load(url: str, users: int) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute((HERE / "load.sql").read_bytes())
-        connection.execute(
-            "call bench.load(%s, %s, %s, %s, %s)",
-            (users, LOGGED_IN, passwords.digest(PEPPER, PASSWORD), PAST, DEPTH),
-        )
-        connection.execute("vacuum analyze")
-        connection.execute("checkpoint")
+def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "cores": os.cpu_count(), "python": platform.python_version(), "connections": CONNECTIONS,
+        "users": arguments.users, "rounds": arguments.rounds, "seconds": arguments.seconds,
+    }  # fmt: skip
 
 
-def _measure(url: str, gateway: Gateway, arguments: argparse.Namespace) -> dict[str, Measured]:
-    measured = {kind: Measured() for kind in arguments.kinds}
-    for number in range(arguments.rounds):
-        for kind, result in measured.items():
-            _say(f"round {number + 1} of {arguments.rounds}: {kind}")
-            if kind in _DIRECT:
-                result.direct.append(_direct(gateway, kind, arguments.seconds))
-            _http(url, gateway, kind, arguments.seconds, result)
-    return measured
+def _sum(figures: Any, name: str) -> int:
+    """All of these that were counted anywhere."""
+    if not isinstance(figures, dict):
+        return 0
+    return sum(value if key == name else _sum(value, name) for key, value in figures.items())
 
 
-def _direct(gateway: Gateway, kind: str, seconds: int) -> float:
-    """Transactions a second by pgbench, as the gateway's role."""
-    url = urlsplit(gateway.database_url)
-    number = 0 if kind == "deep_page" else f"random(0, {LOGGED_IN - 1})"
-    script = Path(tempfile.mkstemp(prefix="mana-bench-")[1])
-    script.write_text(f"\\set n {number}\nselect r.* " + _CALLER.format(_DIRECT[kind].format()))
-    command = [str(local_postgres.find_binaries() / "pgbench"), "--no-vacuum", "--protocol", "prepared"]
-    command += ["--client", str(CONNECTIONS), "--jobs", "1", "--time", str(seconds), "--file", str(script)]
-    command += ["--host", url.hostname or "", "--port", str(url.port), "--username", url.username or ""]
-    environment = {**os.environ, "PGPASSWORD": url.password or ""}
-    finished = subprocess.run(
-        [*command, url.path.lstrip("/")], env=environment, capture_output=True, text=True, check=False
-    )
-    script.unlink()
-    if finished.returncode != 0:
-        raise SystemExit(finished.stderr)
-    line = next(line for line in finished.stdout.splitlines() if line.startswith("tps"))
-    return float(line.split()[2])
+def _gateway(url: str, workers: int) -> Gateway:
+    return Gateway(url, {"WORKERS": str(workers), "LOG_LEVEL": "warning", "JWT_ACCESS_TOKEN_EXPIRY": "1d"})
 
 
-def _http(url: str, gateway: Gateway, kind: str, seconds: int, result: Measured) -> None:
-    threads = 1
-    with tempfile.NamedTemporaryFile("w", prefix="mana-bench-", suffix=".tokens") as tokens:
-        tokens.write("\n".join(_tokens(url, gateway, kind)))
-        tokens.flush()
-        with psycopg.connect(url) as connection:
-            (before,) = connection.execute("select before from bench.callers where n = 0").fetchone() or (None,)
-        environment = {
-            **os.environ, "KIND": kind, "TOKENS": tokens.name, "THREADS": str(threads), "BEFORE": str(before),
-            "PASSWORD": PASSWORD, "SALT": os.urandom(6).hex(),
-        }  # fmt: skip
-        gateway_before, postgres_before = _cpu(gateway)
-        finished = subprocess.run(
-            ["wrk", "--threads", str(threads), "--connections", str(CONNECTIONS), "--duration", f"{seconds}s",
-             "--timeout", "10s", "--script", str(HERE / "load.lua"), gateway.url],
-            env=environment, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        gateway_after, postgres_after = _cpu(gateway)
-    summary = json.loads(finished.stdout.splitlines()[-1])
-    # A login beyond what bcrypt allows is refused, and that is right; only the others count.
-    refused = summary["errors"] if kind == "login" else 0
-    requests = summary["requests"] - refused
-    result.http.append(requests / summary["seconds"])
-    result.gateway_us.append((gateway_after - gateway_before) * 1e6 / requests)
-    result.postgres_us.append((postgres_after - postgres_before) * 1e6 / requests)
-    result.errors += summary["errors"] - refused
-    for percentile in ("p50", "p95", "p99"):
-        getattr(result, percentile).append(summary[percentile])
+def _pgbouncer(url: str, gateway_url: str, wanted: Sequence[str], plan: Plan) -> dict[str, Any]:
+    """Through PgBouncer with and without support of named prepared statements, beside no PgBouncer at all.
+
+    It gets as many server connections as the gateway has of its own.
+    """
+    kinds = [kind for kind in wanted if kind != "login"] or ["balance", "use"]
+    poolers = {"unnamed statements": {"max_prepared_statements": "0"}, "named": {"max_prepared_statements": "200"}}
+    if PgBouncer.version() < (1, 21):
+        _say("this PgBouncer is older than 1.21 and knows no named prepared statements")
+        poolers = {"unnamed statements": {}}
+    with ExitStack() as stack:
+        sides = {"no PgBouncer": (url, stack.enter_context(_gateway(gateway_url, plan.workers)))}
+        for name, settings in poolers.items():
+            pooler = stack.enter_context(PgBouncer(gateway_url, plan.workers * CONNECTIONS_OF_A_WORKER, settings=settings))
+            sides[name] = url, stack.enter_context(_gateway(pooler.through(gateway_url), plan.workers))
+        measured = in_turns(sides, kinds, plan, directly=False)
+    rows = []
+    for kind in kinds:
+        rates = [statistics.median(measured[name][kind].http) for name in sides]
+        rows.append((kind, *(f"{rate:,.0f} ({rate / rates[0]:.2f})" for rate in rates)))
+    print(f"\nPgBouncer {'.'.join(map(str, PgBouncer.version()))}, {plan.workers} worker(s), HTTP/s\n")
+    print(table(("work", *sides), rows))
+    return as_figures(measured)
 
 
-def _tokens(url: str, gateway: Gateway, kind: str) -> list[str]:
-    with psycopg.connect(url, autocommit=True) as connection:
-        if kind == "refresh":
-            return [row[0] for row in connection.execute("select * from bench.new_refresh_tokens()")]
-        ring = KeyDirectory(gateway.data_dir / "keys").load()
-        issuer = TokenIssuer(lambda: ring, "manacore", "manacore", 86400)
-        asking = 1 if kind == "deep_page" else LOGGED_IN
-        rows = connection.execute("select claims from bench.callers where n < %s", (asking,)).fetchall()
-        return [issuer.sign(json.loads(row[0])) for row in rows]
+def _steady(url: str, gateway: Gateway, minutes: float, plan: Plan) -> dict[str, Any]:
+    """All kinds of work in turn for minutes, and the memory that it took."""
+    _say(f"steady load for {minutes:g} minutes")
+    until = time.monotonic() + 60 * minutes
+    measured = {kind: Measured() for kind in KINDS}
+    with Memory(gateway) as memory:
+        while time.monotonic() < until:
+            for kind, into in measured.items():
+                over_http(url, gateway, kind, plan.seconds, into)
+    answers = sum(round(rate * plan.seconds) for m in measured.values() for rate in m.http)
+    print(f"\nsteady load of {minutes:g} minutes, some {answers:,} requests; {_memory(memory)}")
+    return {
+        **memory.figures(), "minutes": minutes, "requests": answers,
+        "errors": sum(m.errors for m in measured.values()),
+    }  # fmt: skip
 
 
-def _cpu(gateway: Gateway) -> tuple[float, float]:
-    """CPU seconds so far of the gateway's processes, and of PostgreSQL's."""
-    ours, postgres = 0.0, 0.0
-    assert gateway.process
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
-            session = int(rest.split()[3])
-            user, system = rest.split()[11:13]
-        except (OSError, ValueError):
-            continue  # it has just ended
-        seconds = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        if session == gateway.process.pid:
-            ours += seconds
-        elif name == "postgres":
-            postgres += seconds
-    return ours, postgres
+def _memory(memory: Memory) -> str:
+    figures = memory.figures()
+    return "resident MB a worker: start {start:.0f}, end {end:.0f}, most {most:.0f}".format(**figures)
 
 
-def _memory(gateway: Gateway) -> int:
-    """Resident megabytes of the gateway's largest process."""
-    assert gateway.process
-    sizes = subprocess.run(
-        ["ps", "-s", str(gateway.process.pid), "-o", "rss="], capture_output=True, text=True, check=True
-    )
-    return max(int(size) for size in sizes.stdout.split()) // 1024
-
-
-def _print(measured: dict[str, Measured]) -> None:
-    print(
-        "| work | direct/s | HTTP/s | ratio | p50 ms | p95 ms | p99 ms | gateway µs | PostgreSQL µs |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-    )
+def _table(measured: dict[str, Measured]) -> str:
+    rows = []
     for kind, m in measured.items():
-        http = statistics.median(m.http)
-        spread = f"{http:,.0f} ({min(m.http):,.0f} to {max(m.http):,.0f})"
-        direct = statistics.median(m.direct) if m.direct else None
-        compared = (f"{direct:,.0f}", f"{http / direct:.2f}") if direct else ("-", "-")
-        medians = (statistics.median(values) for values in (m.p50, m.p95, m.p99, m.gateway_us, m.postgres_us))
-        print(" | ".join(["", kind, compared[0], spread, compared[1], *(f"{x:,.1f}" for x in medians), ""]).strip())
+        http = f"{_rate(statistics.median(m.http))} ({_rate(min(m.http))} to {_rate(max(m.http))})"
+        compared = (_rate(statistics.median(m.direct)), f"{m.ratio:.2f}") if m.ratio else ("-", "-")
+        medians = [statistics.median(values) for values in (m.p50, m.p95, m.p99, m.gateway_us, m.postgres_us)]
+        wal = f"{statistics.median(m.wal_bytes):,.0f}"
+        rows.append((kind, compared[0], http, compared[1], *(f"{x:,.1f}" for x in medians), wal, m.refused, m.errors))
+    headings = (
+        "work", "direct/s", "HTTP/s", "ratio", "p50 ms", "p95 ms", "p99 ms", "gateway µs", "PostgreSQL µs",
+        "WAL bytes", "refused", "errors",
+    )  # fmt: skip
+    return table(headings, rows)
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.1f}"
 
 
 def _say(text: str) -> None:

@@ -334,14 +334,15 @@ class Redis(_Server):
 
 
 class PgBouncer(_Server):
-    """PgBouncer in transaction mode; ``logins`` are URLs of roles that may come besides the gateway.
+    """PgBouncer in transaction mode before a cluster, or the server of a gateway's URL.
 
-    ``port`` is where it finds the server, unless the cluster's own.
+    ``port`` is where it finds the server instead, ``logins`` are URLs of roles that may come besides the
+    gateway, ``settings`` are PgBouncer's own.
     """
 
     def __init__(
         self,
-        cluster: Cluster,
+        server: Cluster | str,
         connections: int = 2,
         *,
         port: int | None = None,
@@ -349,7 +350,7 @@ class PgBouncer(_Server):
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
-        upstream = urlsplit(cluster.url("x", "mana_gateway"))
+        upstream = urlsplit(server if isinstance(server, str) else server.url("x", "mana_gateway"))
         users = self.directory / "users.txt"
         known = (upstream, *map(urlsplit, logins))
         users.write_text("".join(f'"{login.username}" "{login.password}"\n' for login in known))
@@ -372,9 +373,18 @@ server_login_retry = 1
         )
 
     def command(self) -> list[str]:
+        return [self._program(), str(self.directory / "pgbouncer.ini")]
+
+    @staticmethod
+    def _program() -> str:
         program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
         assert program, "pgbouncer is not installed: tests/tools.sh"
-        return [program, str(self.directory / "pgbouncer.ini")]
+        return program
+
+    @classmethod
+    def version(cls) -> tuple[int, ...]:
+        said = subprocess.run([cls._program(), "--version"], check=True, capture_output=True, text=True).stdout
+        return tuple(int(number) for number in said.split()[1].split("."))
 
     def url(self, database: Database) -> str:
         """The gateway's way to its database."""

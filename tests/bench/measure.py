@@ -1,0 +1,263 @@
+"""One measurement of tests/bench: directly with pgbench, or over HTTP, with what it cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+
+from gateway import bench, local_postgres, passwords
+from gateway.bench import Round, percentile
+from gateway.deploy import Report
+from gateway.keys import KeyDirectory
+from gateway.problems import OperatorError
+from gateway.tokens import TokenIssuer
+from support import PASSWORD, PEPPER, Gateway
+
+HERE = Path(__file__).parent
+KINDS = ("balance", "use", "page", "deep_page", "validate", "refresh", "login")
+LOGGED_IN = 400  # users with a session; more than there are connections, so locks are not the load
+CONNECTIONS = 32
+PAST = 60  # transactions of each of them, and
+DEPTH = 10_000  # of the first one, whom deep_page asks about
+SHORTEST_LOGIN = 8  # seconds of logging in: with as many waiting as there are, an answer takes half of that
+
+# What pgbench calls: the statement of the route, its arguments from a table that a random number picks.
+_DIRECT = {
+    "balance": "get_balance(c.user_id, c.claims, '{}')",
+    "use": "use_credits(c.user_id, c.claims, '{}', 1, 'bench', 'One request', gen_random_uuid()::text, null, null)",
+    "page": "list_transactions(c.user_id, c.claims, '{}', 50, 0, null, null, null)",
+    "deep_page": "list_transactions(c.user_id, c.claims, '{}', 50, 0, c.before, null, null)",
+    "validate": "validate(c.user_id, c.claims, '{}')",
+    "login": "login('{}', c.email, c.digest, null, null, '7 days')",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all parts of a run have in common; ``seconds`` is the length of one measurement."""
+
+    users: int
+    workers: int  # of the gateway, where a part measures one gateway only
+    rounds: int
+    seconds: int
+    report: Report
+
+
+@dataclass
+class Measured:
+    """One kind of work over all rounds: requests a second, milliseconds, and the costs of a request."""
+
+    direct: list[float] = field(default_factory=list)
+    http: list[float] = field(default_factory=list)
+    p50: list[float] = field(default_factory=list)
+    p95: list[float] = field(default_factory=list)
+    p99: list[float] = field(default_factory=list)
+    gateway_us: list[float] = field(default_factory=list)
+    postgres_us: list[float] = field(default_factory=list)
+    wal_bytes: list[float] = field(default_factory=list)
+    errors: int = 0
+    refused: int = 0
+
+    def add(self, counted: Round) -> None:
+        """Take in a round over HTTP."""
+        self.http.append(counted.rate)
+        self.p50.append(counted.p50)
+        self.p95.append(counted.p95)
+        self.p99.append(counted.p99)
+        self.errors += counted.errors
+        self.refused += counted.refused
+
+    @property
+    def ratio(self) -> float | None:
+        """HTTP to direct; None where nothing was measured directly."""
+        return statistics.median(self.http) / statistics.median(self.direct) if self.direct else None
+
+
+def as_figures(measured: Mapping[str, Mapping[str, Measured]]) -> dict[str, Any]:
+    """For JSON."""
+    return {name: {kind: asdict(m) for kind, m in kinds.items()} for name, kinds in measured.items()}
+
+
+def load(url: str, users: int) -> None:
+    """Fill a migrated database with users, some of them logged in and with a past."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute((HERE / "load.sql").read_bytes())
+        connection.execute(
+            "call bench.load(%s, %s, %s, %s, %s)",
+            (users, LOGGED_IN, passwords.digest(PEPPER, PASSWORD), PAST, DEPTH),
+        )
+        connection.execute("vacuum analyze")
+        connection.execute("checkpoint")
+
+
+def discrepancies(url: str) -> int:
+    """How many there are in the books; there must be none."""
+    with psycopg.connect(url) as connection:
+        connection.execute("set work_mem = '1GB'")
+        row = connection.execute("select count(*) from credits.verify_ledger()").fetchone()
+    return int(row[0]) if row else -1
+
+
+def in_turns(
+    sides: Mapping[str, tuple[str, Gateway]], kinds: Sequence[str], plan: Plan, *, directly: bool = True
+) -> dict[str, dict[str, Measured]]:
+    """Measure each kind on each side, an administrator's URL and a gateway, in turn for all rounds."""
+    measured = {name: {kind: Measured() for kind in kinds} for name in sides}
+    for number in range(plan.rounds):
+        for kind in kinds:
+            plan.report(f"round {number + 1} of {plan.rounds}: {kind}")
+            for name, (url, gateway) in sides.items():
+                if directly and kind in _DIRECT:
+                    measured[name][kind].direct.append(direct(gateway.database_url, kind, plan.seconds))
+                over_http(url, gateway, kind, plan.seconds, measured[name][kind])
+    return measured
+
+
+# ---------------------------------------------------------------- directly
+
+
+def direct(gateway_url: str, kind: str, seconds: int) -> float:
+    """Transactions a second of the function that a route calls, as the gateway's role."""
+    number = 0 if kind == "deep_page" else f"random(0, {LOGGED_IN - 1})"
+    script = f"\\set n {number}\nselect r.* from bench.callers as c, api.{_DIRECT[kind]} as r where c.n = :n;"
+    return pgbench(gateway_url, script, CONNECTIONS, seconds)
+
+
+def pgbench(url: str, script: str, clients: int, seconds: int) -> float:
+    """Transactions a second of a script, however long one takes."""
+    parts = urlsplit(url)
+    with tempfile.NamedTemporaryFile("w", prefix="mana-bench-") as file:
+        file.write(script)
+        file.flush()
+        command = [str(local_postgres.find_binaries() / "pgbench"), "--no-vacuum", "--protocol", "prepared"]
+        command += ["--client", str(clients), "--jobs", "1", "--time", str(seconds), "--file", file.name]
+        command += ["--host", parts.hostname or "", "--port", str(parts.port), "--username", parts.username or ""]
+        options = {"PGPASSWORD": unquote(parts.password or ""), "PGOPTIONS": "-c statement_timeout=0"}
+        finished = subprocess.run(
+            [*command, parts.path.lstrip("/")], env={**os.environ, **options},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    found = re.search(r"^tps = ([\d.]+)", finished.stdout, re.MULTILINE)
+    if finished.returncode != 0 or not found:
+        raise OperatorError(f"pgbench failed: {finished.stderr or finished.stdout}", hint="was the time too short?")
+    return float(found[1])
+
+
+# ---------------------------------------------------------------- over HTTP
+
+
+def over_http(url: str, gateway: Gateway, kind: str, seconds: int, into: Measured | None = None) -> Round:
+    """Measure one kind of work through a gateway on the database of this administrator's URL."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        senders = _senders(connection, gateway, kind)
+        (before,) = connection.execute("select before from bench.callers where n = 0").fetchone() or (None,)
+        cost = _cost(connection, gateway)
+        if kind == "login":
+            counted = bench.log_in(gateway.url, senders, PASSWORD, max(seconds, SHORTEST_LOGIN), CONNECTIONS)
+        else:
+            counted = bench.send(gateway.url, kind, senders, seconds, CONNECTIONS, BEFORE=str(before))
+        cost = {name: after - cost[name] for name, after in _cost(connection, gateway).items()}
+    done = max(counted.answers, 1)
+    spent = cost["spent"]
+    if kind == "use" and not counted.answers <= spent <= counted.answers + CONNECTIONS:
+        raise OperatorError(f"{counted.answers} spends were answered, {spent:.0f} are in the books")
+    if into:
+        into.add(counted)
+        into.gateway_us.append(cost["gateway"] * 1e6 / done)
+        into.postgres_us.append(cost["postgres"] * 1e6 / done)
+        into.wal_bytes.append(cost["wal"] / done)
+    return counted
+
+
+def _senders(connection: psycopg.Connection[Any], gateway: Gateway, kind: str) -> list[str]:
+    if kind == "refresh":
+        return [row[0] for row in connection.execute("select * from bench.new_refresh_tokens()")]
+    if kind == "login":
+        return [row[0] for row in connection.execute("select email from bench.callers order by n")]
+    ring = KeyDirectory(gateway.data_dir / "keys").load()
+    issuer = TokenIssuer(lambda: ring, "manacore", "manacore", 86400)
+    asking = 1 if kind == "deep_page" else LOGGED_IN
+    rows = connection.execute("select claims from bench.callers where n < %s", (asking,)).fetchall()
+    return [issuer.sign(json.loads(row[0])) for row in rows]
+
+
+def _cost(connection: psycopg.Connection[Any], gateway: Gateway) -> dict[str, float]:
+    """What there was so far: credits spent, bytes of WAL, CPU seconds of the gateway and of PostgreSQL."""
+    row = connection.execute(
+        "select (select sum(total_spent) from credits.balances), pg_current_wal_insert_lsn() - '0/0'"
+    ).fetchone()
+    assert row
+    ours, postgres = 0.0, 0.0
+    members = set(_processes(gateway))
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, rest = (directory / "stat").read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue  # it has just ended
+        user, system = rest.split()[11:13]
+        seconds = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        if int(directory.name) in members:
+            ours += seconds
+        elif name == "postgres":
+            postgres += seconds
+    return {"spent": float(row[0]), "wal": float(row[1]), "gateway": ours, "postgres": postgres}
+
+
+# ---------------------------------------------------------------- memory
+
+
+def _processes(gateway: Gateway) -> list[int]:
+    assert gateway.process
+    found = subprocess.run(
+        ["ps", "-s", str(gateway.process.pid), "-o", "pid="], capture_output=True, text=True, check=True
+    )
+    return [int(pid) for pid in found.stdout.split()]
+
+
+class Memory:
+    """Resident megabytes of a gateway's largest process, a worker, every second while the context lasts."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.samples: list[float] = []
+        self._gateway = gateway
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(1):
+            sizes = [_resident(pid) for pid in _processes(self._gateway)]
+            self.samples.append(max(sizes))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def figures(self) -> dict[str, float]:
+        """Medians of the second and of the last tenth of the time (the first warms up), and the most."""
+        tenth = max(1, len(self.samples) // 10)
+        start, end = self.samples[tenth : 2 * tenth] or self.samples, self.samples[-tenth:]
+        return {"start": statistics.median(start), "end": statistics.median(end), "most": percentile(self.samples, 100)}
+
+
+def _resident(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except OSError:
+        return 0.0  # it has just ended
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
