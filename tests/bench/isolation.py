@@ -3,8 +3,8 @@
 Logins arrive at FLOOD times the rate that bcrypt allows on all cores, however slowly they are answered.
 bcrypt takes CPU that spends could have had, and that is right: logins are work, too. So spends beside
 the flood are compared with spends beside bare bcrypt, computed by pgbench with as many connections as the
-gateway's password lanes have: what is missing then, the flood itself took. The capacity for logins is
-measured the same way, by pgbench with nothing beside it, and so are spends alone.
+gateway's password lanes have: what is missing then, the flood itself took. The same pgbench with nothing
+beside it says what bcrypt allows, and so how many logins there can be.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import cpu_count
 from typing import Any
 
 from gateway.bench import Logins, connected, percentile, table
@@ -38,7 +37,7 @@ def isolation(url: str, gateway: Gateway, plan: Plan) -> dict[str, Any]:
     answers = Logins()
     for number in range(plan.rounds):
         plan.report(f"round {number + 1} of {plan.rounds}: bcrypt alone, logins alone, spends alone")
-        bcrypt.append(pgbench(url, BCRYPT, cpu_count() or 1, max(plan.seconds, 5)))
+        bcrypt.append(_bcrypt(url, plan, max(plan.seconds, 5)))
         over_http(url, gateway, "login", plan.seconds, logins)
         over_http(url, gateway, "use", plan.seconds, spends["alone"])
         plan.report(f"round {number + 1} of {plan.rounds}: spends beside bcrypt, spends beside logins")
@@ -81,10 +80,15 @@ def isolation(url: str, gateway: Gateway, plan: Plan) -> dict[str, Any]:
     return figures
 
 
+def _bcrypt(url: str, plan: Plan, seconds: int) -> float:
+    """How often a second it is computed, by as many connections as the gateway has for it."""
+    return pgbench(url, BCRYPT, plan.workers * PASSWORD_CONNECTIONS, seconds)
+
+
 def _beside_bcrypt(url: str, gateway: Gateway, plan: Plan, into: Measured) -> float:
     """Spend beside bcrypt; returns how often a second it was computed."""
     with ThreadPoolExecutor(1) as pool:
-        rate = pool.submit(pgbench, url, BCRYPT, plan.workers * PASSWORD_CONNECTIONS, plan.seconds + 2 * LEAD)
+        rate = pool.submit(_bcrypt, url, plan, plan.seconds + 2 * LEAD)
         time.sleep(LEAD)
         over_http(url, gateway, "use", plan.seconds, into)
         return rate.result()

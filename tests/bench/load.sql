@@ -83,7 +83,8 @@ begin
                 app_id, description, idempotency_key, created_at, completed_at
             )
             select b.user_id, auth.uuid_v7(at.time),
-                   case when j = 1 then 'purchase' else 'usage' end::credits.transaction_type, move.amount, move.after - move.amount, move.after, b.free_credits_remaining,
+                   case when j = 1 then 'purchase' else 'usage' end::credits.transaction_type,
+                   move.amount, move.after - move.amount, move.after, b.free_credits_remaining,
                    b.total_spent + j - 1, b.version + j, case when j > 1 then 'bench' end, 'The past', 'past-' || j,
                    at.time, at.time
               from credits.balances as b
