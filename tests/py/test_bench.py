@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 from gateway.bench import KINDS, Round, percentile, send
 from gateway.cli import main
-from support import Database, Gateway, free_port, mana
+from support import Database, Gateway, Service, free_port, mana
 
 
 def test_each_kind_of_work_is_done_without_an_error(database: Database, gateway: Gateway) -> None:
@@ -25,9 +26,14 @@ def test_each_kind_of_work_is_done_without_an_error(database: Database, gateway:
         assert numbers[1] <= numbers[2] <= numbers[3], row
         assert numbers[-1] == 0, row
     database.assert_ledger_is_sound()
-    # All that could be paid for was, by each user: four signup bonuses, but for what was on its way at the end.
-    ((spent,),) = database.query("select sum(total_spent) from credits.balances")
-    assert 4 * 150 - 8 <= spent <= 4 * 150
+
+
+async def test_spends_end_when_the_credits_do(gateway: Gateway, service: Service) -> None:
+    session = await service.new_session()
+    options = {"seconds": 2, "connections": 1, "BUDGET": "10"}
+    measured = await asyncio.to_thread(send, gateway.url, "use", [session.access_token], **options)
+    assert measured.errors == 0
+    assert 0 < measured.answers <= (await session.balance())["totalSpent"] <= 10
 
 
 @pytest.mark.parametrize("kind", ["page", "validate"])  # one is refused, the other answered with 200 and "no"
