@@ -201,18 +201,23 @@ def _cost(connection: psycopg.Connection[Any], gateway: Gateway) -> dict[str, fl
     assert row
     ours, postgres = 0.0, 0.0
     members = set(_processes(gateway))
+    server = _parent(connection.info.backend_pid)
     for directory in Path("/proc").glob("[0-9]*"):
         try:
-            name, _, rest = (directory / "stat").read_text().partition("(")[2].rpartition(")")
+            fields = (directory / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue  # it has just ended
-        user, system = rest.split()[11:13]
+        parent, user, system = fields[1], *fields[11:13]
         seconds = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
         if int(directory.name) in members:
             ours += seconds
-        elif name == "postgres":
+        elif int(parent) == server:
             postgres += seconds
     return {"spent": float(row[0]), "wal": float(row[1]), "gateway": ours, "postgres": postgres}
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 # ---------------------------------------------------------------- memory
