@@ -150,7 +150,9 @@ def _pgbouncer(url: str, gateway_url: str, wanted: Sequence[str], plan: Plan) ->
     with ExitStack() as stack:
         sides = {"no PgBouncer": (url, stack.enter_context(_gateway(gateway_url, plan.workers)))}
         for name, settings in poolers.items():
-            pooler = stack.enter_context(PgBouncer(gateway_url, plan.workers * CONNECTIONS_OF_A_WORKER, settings=settings))
+            pooler = stack.enter_context(
+                PgBouncer(gateway_url, plan.workers * CONNECTIONS_OF_A_WORKER, settings=settings)
+            )
             sides[name] = url, stack.enter_context(_gateway(pooler.through(gateway_url), plan.workers))
         measured = in_turns(sides, kinds, plan, directly=False)
     rows = []

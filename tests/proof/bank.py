@@ -140,7 +140,7 @@ class Bank:
         started = time.monotonic()
         # Beside a spend a backend has an order; a repeated spend is the same order.
         await self._clerk.insist("create unique index if not exists orders_once on shop.orders (transaction_id)")
-        chance = random.Random(f"{self.seed} clock")  # noqa: S311 - a load that can be repeated
+        chance = random.Random(f"{self.seed} clock")
         async with Service(self.targets.http) as service:
             http = Http(service)
             sql = [Sql(self.targets.backend) for _ in range(self._clients // 2)]
@@ -200,7 +200,7 @@ class Bank:
         return not self._stopping
 
     async def _client(self, number: int, http: Http, sql: Sql | None) -> None:
-        chance = random.Random(f"{self.seed} {number}")  # noqa: S311
+        chance = random.Random(f"{self.seed} {number}")
         client = _SqlClient(self, number, chance, sql) if sql else _HttpClient(self, number, chance, http)
         while self._goes_on():
             await client.act(self._pick(chance))

@@ -50,7 +50,7 @@ class Crashes:
         self._kills = kills
         self._within = within
         self._pause = pause
-        self._chance = random.Random(f"{seed} crashes")  # noqa: S311 - crashes that can be repeated
+        self._chance = random.Random(f"{seed} crashes")
 
     async def __call__(self, bank: Bank) -> None:
         order: list[Part] = []

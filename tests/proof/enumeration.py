@@ -57,7 +57,7 @@ async def measure(kinds: Mapping[str, Attempt], samples: int, seed: int) -> tupl
 
     Kinds take turns, in an order drawn anew for each round: whatever else the machine does hits all alike.
     """
-    order = random.Random(seed)  # noqa: S311 - it has to be the same again
+    order = random.Random(seed)
     times: dict[str, list[float]] = {name: [] for name in kinds}
     looks: list[object] = []
     for _ in range(samples):

@@ -581,7 +581,7 @@ async def mix(cluster: Cluster, mode: str, calls: int, seed: int, seconds: float
                 for number, (kind, door) in enumerate(doors):
                     name = f"client {number} ({kind}) of seed {seed}"
                     own = users[number * USERS : (number + 1) * USERS]
-                    clients.append(Client(name, door, own, owners, random.Random(name), counted))  # noqa: S311
+                    clients.append(Client(name, door, own, owners, random.Random(name), counted))
                 deadline = time.monotonic() + seconds
                 try:
                     async with asyncio.TaskGroup() as group:

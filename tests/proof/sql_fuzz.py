@@ -107,7 +107,7 @@ class SqlFuzz:
     """One run. Every call is rolled back, so that each sees the same database."""
 
     def __init__(self, database: Database, user: Session, other: Session, seed: int) -> None:
-        self.random = random.Random(seed)  # noqa: S311 - it has to be the same again
+        self.random = random.Random(seed)
         self.calls = 0
         self.reached: set[tuple[int, str]] = set()
         self._database = database

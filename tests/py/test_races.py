@@ -216,7 +216,7 @@ async def test_two_transactions_end_as_if_one_came_after_the_other(
     stepped: Database, stepper: Stepper, pair: tuple[Action, Action], due: bool
 ) -> None:
     deadline = time.monotonic() + SOAK_SECONDS / len(CASES)
-    chance = random.Random(f"{SEED} {pair} {due}")  # noqa: S311 - a test that can be repeated
+    chance = random.Random(f"{SEED} {pair} {due}")
     stepped.query("update test.due set is_due = %s", due)
     judge = Judge(stepper, pair)
     await judge.begin()
