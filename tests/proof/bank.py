@@ -31,6 +31,7 @@ from proof.doors import Answer, Http, Request, Sql, fingerprint
 from proof.history import OK, UNKNOWN, History
 from support import Service
 
+HOT = 8  # users that half of the operations are about
 MARGIN = 0.001  # seconds by which two readings of one clock may differ
 CHECKED_EVERY = 5.0  # seconds
 CLOCK_MOVED_EVERY = 1.0  # seconds
@@ -109,7 +110,7 @@ class Bank:
         operations: int | None = None,
         faults: Faults | None = None,
         clients: int = 32,
-        hot: int = 8,
+        hot: int = HOT,
         cold: int = 1000,
     ) -> None:
         self.targets = targets

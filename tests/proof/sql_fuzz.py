@@ -60,6 +60,9 @@ VALUES: dict[str, tuple[str | None, ...]] = {
 }
 
 
+Value = str | None | list[str | None]
+
+
 @dataclass(frozen=True)
 class Function:
     schema: str
@@ -91,16 +94,15 @@ def declared(function: str) -> frozenset[tuple[int, str]]:
 class Finding:
     role: str
     function: str
-    arguments: tuple[str | None, ...]
+    arguments: tuple[Value, ...]
     signed_in: bool
     outcome: str
 
     def __str__(self) -> str:
-        shown = [
-            value if value is None or len(value) < 80 else f"{value[:30]}..{len(value)}" for value in self.arguments
-        ]
+        texts = [str(value) for value in self.arguments]
+        shown = [text if len(text) < 80 else f"{text[:30]}..{len(text)}" for text in texts]
         user = "for a user" if self.signed_in else "for nobody"
-        return f"{self.role} {self.function}{tuple(shown)} {user}: {self.outcome}"
+        return f"{self.role} {self.function}({', '.join(shown)}) {user}: {self.outcome}"
 
 
 class SqlFuzz:
@@ -123,7 +125,7 @@ class SqlFuzz:
             "p_refresh_ttl": "7 days", "p_ttl": "7 days", "p_amount": "1", "p_app_id": "fuzz",
             "p_description": "a call", "p_limit": "10", "p_offset": "0",
         }  # fmt: skip
-        self._values = VALUES | {
+        self._values: dict[str, tuple[Value, ...]] = VALUES | {
             "uuid": (*VALUES["uuid"], user.user_id, other.user_id),
             "text": (*TEXTS, user.email, other.email, user.refresh_token, other.refresh_token, self._claims,
                      self._with_claim("sub", other.user_id), self._with_claim("sessionId", "none"),
@@ -158,8 +160,8 @@ class SqlFuzz:
     def _fuzz(
         self, connection: psycopg.Connection[Any], role: str, function: Function, examples: int
     ) -> Iterator[Finding]:
-        right = tuple(self._right.get(name) for name, _ in function.parameters)
-        calls = [right]
+        right = tuple(self._rightful(name, kind) for name, kind in function.parameters)
+        calls: list[tuple[Value, ...]] = [right]
         for place, (_, kind) in enumerate(function.parameters):
             calls += [(*right[:place], value, *right[place + 1 :]) for value in self._pool(kind)]
         for _ in range(examples):
@@ -176,10 +178,18 @@ class SqlFuzz:
                 if outcome:
                     yield Finding(role, function.qualified, arguments, signed_in, outcome)
 
+    def _rightful(self, name: str, kind: str) -> Value:
+        if kind.endswith("[]"):  # p_amounts, of which each is a p_amount
+            return [self._right.get(name, self._right.get(name.removesuffix("s")))]
+        return self._right.get(name)
+
     @cache  # noqa: B019 - it lives as long as a run
-    def _pool(self, kind: str) -> tuple[str | None, ...]:
+    def _pool(self, kind: str) -> tuple[Value, ...]:
         if kind in self._values:
             return self._values[kind]
+        if kind.endswith("[]"):
+            elements = self._pool(kind.removesuffix("[]"))
+            return (None, [], *([self.random.choice(elements) for _ in range(size)] for size in (1, 1, 1, 2, 2, 3)))
         labels = self._database.query("select enumlabel from pg_enum where enumtypid = %s::regtype", kind)
         if labels:
             return (None, *(label for (label,) in labels))
@@ -191,7 +201,7 @@ class SqlFuzz:
         connection: psycopg.Connection[Any],
         role: str,
         function: Function,
-        arguments: tuple[str | None, ...],
+        arguments: tuple[Value, ...],
         signed_in: bool,
     ) -> str | None:
         """What is wrong with the outcome; None when nothing is."""
@@ -221,7 +231,7 @@ class SqlFuzz:
         return None
 
 
-def _row(values: list[str | None]) -> str:
+def _row(values: list[Value]) -> str:
     """A row as PostgreSQL writes it."""
-    quoted = ("" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '""') + '"' for value in values)
+    quoted = ("" if v is None else '"' + str(v).replace("\\", "\\\\").replace('"', '""') + '"' for v in values)
     return f"({','.join(quoted)})"

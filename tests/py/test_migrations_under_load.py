@@ -1,9 +1,9 @@
 """Deploys under load: while clients of the release before and of the new one call everything, nothing fails.
 
-What is known of an earlier release is its migrations, and of today's functions and policies those that its
-tables can carry. So each migration is applied to a database at the one before, which has these, and is
-called by whatever clients that can have: over HTTP from the tables of the credits on, as role mana_gateway
-in SQL before.
+What is known of an earlier release is its migrations, of today's functions and policies those that its
+tables can carry, and in ``before/`` those that were replaced together with a migration. So each migration
+is applied to a database at the one before, which has these, and is called by whatever clients that can
+have: over HTTP from the tables of the credits on, as role mana_gateway in SQL before.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ IDS = sorted(p.stem for p in (deploy.SQL / "migrations").glob("*.sql") if not p.
 CREDITS = "0003.credits-tables"
 ROUTE = {route.function: route for route in ROUTES}
 CLIENTS = 3
+BEFORE = Path(__file__).with_name("before")  # for each migration, what it found
 
 
 def quietly(_: str) -> None:
@@ -54,6 +55,9 @@ def release_at(database: Database, migration: str, directory: Path) -> Path:
     for file in (copy / "migrations").glob("*.sql"):
         if file.name.removesuffix(".sql").removesuffix(".rollback") > migration:
             file.unlink()
+    for replaced in sorted(BEFORE.iterdir(), reverse=True):
+        if replaced.name > migration:
+            shutil.copytree(replaced, copy, dirs_exist_ok=True)
     deploy.apply(database.admin_url, quietly, copy, upto=migration)
     with database.connect() as connection, connection.transaction(force_rollback=True):
         connection.execute("set local check_function_bodies = off")

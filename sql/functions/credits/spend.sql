@@ -26,15 +26,15 @@ begin
         select s.*, earlier, least(s.amount, b.free_credits_remaining) as from_free,
                case
                    when invalid.detail is not null then 'invalid_request'
-                   when earlier.id is not null then
-                       case
-                           when (earlier.type, -earlier.amount, earlier.app_id, earlier.description, earlier.metadata)
-                                is distinct from
-                                ('usage'::credits.transaction_type, s.amount, s.app_id, s.description, s.metadata)
-                               then 'idempotency_key_reused'
-                       end
-                   when s.expected_version <> coalesce(s.found_version, b.version) then 'version_conflict'
-                   when s.amount > b.balance + b.free_credits_remaining then 'insufficient_credits'
+                   when earlier.id is not null
+                        and (earlier.type, -earlier.amount, earlier.app_id, earlier.description, earlier.metadata)
+                            is distinct from
+                            ('usage'::credits.transaction_type, s.amount, s.app_id, s.description, s.metadata)
+                       then 'idempotency_key_reused'
+                   when earlier.id is null and s.expected_version <> coalesce(s.found_version, b.version)
+                       then 'version_conflict'
+                   when earlier.id is null and s.amount > b.balance + b.free_credits_remaining
+                       then 'insufficient_credits'
                end as refusal,
                invalid.detail
           from unnest(p_spendings) with ordinality as s (
