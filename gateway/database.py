@@ -49,6 +49,11 @@ _LAST_WORDS = (b"FATAL", b"PANIC")
 _TEXT, _BINARY = 0, 1
 _TEXT_OID = 25
 
+# Psycopg prepares it as _pg3_0.
+_WHAT_IS_PREPARED = """
+select pg_backend_pid(), array(select name from pg_prepared_statements where statement ~ 'mana asks what is prepared')
+"""
+
 _log = structlog.get_logger()
 
 
@@ -197,11 +202,18 @@ class Lane:
     def _take(self) -> list[_Call]:
         """The call that waits longest, and those that may go with it.
 
-        Calls of a user whose call to the same route is on its way would wait for its lock, and take
-        every connection: they stay.
+        While calls of a route are at work together, others of it gather: fewer and larger statements
+        cost less. Calls of a user whose call to the same route is on its way would wait for its lock,
+        and take every connection: they stay.
         """
+        since = time.monotonic() - STALLED_AFTER
+        at_work = {c.calls[0].route for c in self._connections if c.calls and c.sent_at > since}
         on_their_way = {call.of_user for connection in self._connections for call in connection.calls}
-        ready = [call for call in self._waiting if call.of_user is None or call.of_user not in on_their_way]
+        ready = [
+            call
+            for call in self._waiting
+            if not call.of_user or (call.of_user not in on_their_way and (call.alone or call.route not in at_work))
+        ]
         if not ready:
             return []
         first = ready[0]
@@ -358,11 +370,11 @@ class Lane:
 
     async def _serve(self, owner: psycopg.AsyncConnection[Any]) -> None:
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            direct = await _is_direct(owner)
+            prepares = await _keeps_statements(owner)
         owner.pgconn.nonblocking = 1
         owner.pgconn.enter_pipeline_mode()
         loop = asyncio.get_running_loop()
-        connection = _Connection(owner, direct, loop.create_future(), owner.pgconn.socket)
+        connection = _Connection(owner, prepares, loop.create_future(), owner.pgconn.socket)
         self._connections.append(connection)
         try:
             loop.add_reader(connection.descriptor, self._receive, connection)
@@ -402,10 +414,21 @@ class Database:
         return await lane.call(route, arguments)
 
 
-async def _is_direct(owner: psycopg.AsyncConnection[Any]) -> bool:
-    """Whether the process that answers is the one we connected to, and no pooler between."""
-    row = await (await owner.execute("select pg_backend_pid()", prepare=False)).fetchone()
-    return row is not None and row[0] == owner.info.backend_pid
+async def _keeps_statements(owner: psycopg.AsyncConnection[Any]) -> bool:
+    """Whether what is prepared on this connection is there at the next transaction.
+
+    Directly it is. A pooler that keeps track of statements (PgBouncer from 1.21 on, unless
+    max_prepared_statements is 0) gives them names of its own; any other lets all its clients share
+    what they prepared on its servers.
+    """
+    try:
+        cursor = await owner.execute(_WHAT_IS_PREPARED, prepare=True)
+    except psycopg.errors.DuplicatePreparedStatement:
+        return False  # left there by whoever asked before
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - for the type checker
+    backend_pid, names = row
+    return backend_pid == owner.info.backend_pid or any(not name.startswith("_pg3_") for name in names)
 
 
 def _text_array(values: Sequence[bytes | None]) -> bytes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from uuid import UUID
 
+import psycopg
 import pytest
 
-from gateway.database import LOST_AFTER
-from support import Database, Service, Session, together
+from gateway.database import LOST_AFTER, _keeps_statements
+from support import Cluster, Database, PgBouncer, Service, Session, together
 
 END_ALL = """
 select count(pg_terminate_backend(pid)) from pg_stat_activity
@@ -148,3 +150,19 @@ async def test_a_function_whose_result_changed_works_again_on_a_new_connection(
         connection.execute("alter type api.response add attribute extra text")
         connection.execute("alter type api.response drop attribute extra")
     assert await _answers_again(session)
+
+
+async def test_statements_are_prepared_where_they_stay(cluster: Cluster, database: Database) -> None:
+    """Directly, and through a pooler that keeps track of them. Asked twice: the second time of a used connection."""
+    keeps_track = PgBouncer.version() >= (1, 21)
+    expected = [(database.gateway_url, True)]
+    with ExitStack() as stack:
+        poolers = [(stack.enter_context(PgBouncer(cluster, connections=1)), keeps_track)]
+        if keeps_track:
+            settings = {"max_prepared_statements": "0"}
+            poolers.append((stack.enter_context(PgBouncer(cluster, connections=1, settings=settings)), False))
+        expected += [(pooler.url(database), kept) for pooler, kept in poolers]
+        for url, kept in expected:
+            for _ in range(2):
+                async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+                    assert await _keeps_statements(connection) == kept

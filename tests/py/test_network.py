@@ -39,7 +39,7 @@ from support import (
 
 SPEND = "/api/v1/credits/use"
 BALANCE = "/api/v1/credits/balance"
-SPENDING, SPENT = b"use_credits", b"newBalance"  # in the statement, in its answer
+SPENDING, SPENT = b"a test", b"newBalance"  # in the parameters of a spend, in its answer
 BREAKS = [Kind.CUT, Kind.CLOSE, Kind.HALF_CLOSE]
 
 
