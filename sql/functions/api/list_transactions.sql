@@ -18,9 +18,8 @@ language plpgsql
 volatile
 as $$
 declare
-    v_body  json;
-    v_count int;
-    v_last  uuid;
+    v_page credits.receipt[];
+    v_body json;
 begin
     perform auth.begin_request(p_user_id, p_claims, p_context);
 
@@ -29,18 +28,16 @@ begin
     end if;
 
     -- One more than asked for tells whether there is a next page.
-    select json_agg(api.transaction_json(page.transaction)) filter (where page.n <= p_limit),
-           count(*),
-           (array_agg((page.transaction).id) filter (where page.n = p_limit))[1]
-      into v_body, v_count, v_last
-      from (
-          select t as transaction, row_number() over () as n
-            from credits.list_transactions(
-                p_limit => p_limit + 1, p_offset => p_offset, p_before => p_before, p_type => p_type, p_app_id => p_app_id
-            ) as t
-      ) as page;
+    v_page := array(
+        select t
+          from credits.list_transactions(
+                   p_limit => p_limit + 1, p_offset => p_offset, p_before => p_before, p_type => p_type, p_app_id => p_app_id
+               ) as t
+    );
+    select coalesce(json_agg(api.transaction_json(t)), '[]') into v_body from unnest(v_page[:p_limit]) as t;
     return (
-        200, coalesce(v_body, '[]'), case when v_count > p_limit then json_build_object('X-Next-Before', v_last) end
+        200, v_body,
+        case when cardinality(v_page) > p_limit then json_build_object('X-Next-Before', (v_page[p_limit]).id) end
     );
 end
 $$;
