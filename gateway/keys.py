@@ -8,10 +8,13 @@ expired. So a rotation fails no request.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -121,12 +124,13 @@ class KeyDirectory:
 
         Raises OperatorError when there are keys already.
         """
-        if self.entries():
-            raise OperatorError("there are signing keys already", hint="run: mana keys rotate")
-        now = time.time()
-        kid = self._create(bits)
-        self._write_manifest([ManifestEntry(kid, now, now)])
-        return kid
+        with self._changing():
+            if self.entries():
+                raise OperatorError("there are signing keys already", hint="run: mana keys rotate")
+            now = time.time()
+            kid = self._create(bits)
+            self._write_manifest([ManifestEntry(kid, now, now)])
+            return kid
 
     def rotate(self, bits: int, lead: float, token_ttl: float) -> ManifestEntry:
         """Publish a new key that signs ``lead`` seconds from now.
@@ -134,23 +138,24 @@ class KeyDirectory:
         The keys before it verify for ``token_ttl`` seconds more after that, plus a minute for
         clocks that differ. Keys whose time is over are deleted.
         """
-        entries = self.entries()
-        if not entries:
-            raise OperatorError("there are no signing keys to rotate", hint="run: mana keys generate")
-        now = time.time()
-        kept: list[ManifestEntry] = []
-        expired: list[ManifestEntry] = []
-        for entry in entries:
-            over = entry.verifies_until is not None and entry.verifies_until <= now
-            (expired if over else kept).append(entry)
+        with self._changing():
+            entries = self.entries()
+            if not entries:
+                raise OperatorError("there are no signing keys to rotate", hint="run: mana keys generate")
+            now = time.time()
+            kept: list[ManifestEntry] = []
+            expired: list[ManifestEntry] = []
+            for entry in entries:
+                over = entry.verifies_until is not None and entry.verifies_until <= now
+                (expired if over else kept).append(entry)
 
-        new = ManifestEntry(self._create(bits), now, now + lead)
-        last = new.signs_from + token_ttl + 60
-        retired = [ManifestEntry(e.kid, e.created_at, e.signs_from, e.verifies_until or last) for e in kept]
-        self._write_manifest([*retired, new])
-        for entry in expired:
-            (self.directory / f"{entry.kid}.pem").unlink(missing_ok=True)
-        return new
+            new = ManifestEntry(self._create(bits), now, now + lead)
+            last = new.signs_from + token_ttl + 60
+            retired = [ManifestEntry(e.kid, e.created_at, e.signs_from, e.verifies_until or last) for e in kept]
+            self._write_manifest([*retired, new])
+            for entry in expired:
+                (self.directory / f"{entry.kid}.pem").unlink(missing_ok=True)
+            return new
 
     def describe(self) -> list[str]:
         """One line a key, for people: its kid and what it does now."""
@@ -158,6 +163,17 @@ class KeyDirectory:
         entries = self.entries()
         signing = next((entry for entry in reversed(entries) if entry.signs_from <= now), None)
         return [f"{entry.kid}  {_state(entry, signing, now)}" for entry in entries]
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Nobody else changes the keys meanwhile, in this process or another."""
+        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _create(self, bits: int) -> str:
         if bits < MINIMUM_BITS:
@@ -167,7 +183,6 @@ class KeyDirectory:
         pem = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         private_files.write(self.directory / f"{kid}.pem", pem.decode())
         return kid
 

@@ -12,6 +12,7 @@ import stat
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -597,6 +598,15 @@ def test_a_rotation_deletes_keys_whose_time_is_over(data_dir: Path) -> None:
     third = keys(data_dir, "rotate")
     assert set(private_keys(data_dir)) == {second, third}
     assert first not in {second, third}
+
+
+def test_rotations_at_once_lose_no_key(data_dir: Path) -> None:
+    keys(data_dir, "generate")
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(lambda _: keys(data_dir, "rotate"), range(4)))
+    listed = [entry["kid"] for entry in json.loads((data_dir / "keys" / "keys.json").read_text())]
+    assert set(made) < set(listed)
+    assert sorted(listed) == sorted(private_keys(data_dir))
 
 
 async def test_a_rotation_under_load_fails_no_request(database: Database) -> None:
