@@ -2,8 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists them
-	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
+.PHONY: help run test tools lint format types pgtap pytest soak bench psql dsn clean
 
 BIN := .venv/bin
 
@@ -41,14 +40,9 @@ pytest: .venv/test.stamp ## the tests in Python
 
 soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists them
 	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
-	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 
 bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
 	$(BIN)/python tests/bench/run.py $(ARGS)
-
-soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists them
-	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
-	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 
 psql: .venv/run.stamp ## psql on the database of `make run`, as its administrator
 	@exec $(BIN)/mana psql $(ARGS)

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ _REFUSALS = {
 }  # fmt: skip
 
 _MILLISECOND = 0.001001  # what HTTP shows of a time, and a little
+_MUCH = timedelta(seconds=1)  # longer than an operation takes, unless the clock was moved meanwhile
 
 
 @dataclass(slots=True, eq=False)
@@ -395,20 +396,31 @@ def _step(
 
 
 def _distinct(states: list[Session]) -> list[Session]:
-    """The earliest and the latest of those that differ in nothing but times."""
-    groups: defaultdict[tuple[object, ...], list[Session]] = defaultdict(list)
+    """Of those that differ in nothing but times the earliest and the latest.
+
+    So, too, for each time that differs much: of those where it is earliest, and where it is latest.
+    """
+    groups: defaultdict[tuple[object, ...], dict[tuple[datetime, ...], Session]] = defaultdict(dict)
     for state in states:
-        groups[state.revoked_at is None, *(token.used_at is None for token in state.tokens)].append(state)
-    return [
-        state
-        for group in groups.values()
-        for state in ([min(group, key=_last_times), max(group, key=_last_times)] if len(group) > 1 else group)
-    ]
+        shape = (state.revoked_at is None, *(token.used_at is None for token in state.tokens))
+        groups[shape][_times_of(state)] = state
+    kept = []
+    for group in groups.values():
+        chosen = {min(group), max(group)}
+        for place, values in enumerate(zip(*group, strict=True)):
+            if max(values) - min(values) > _MUCH:
+                for edge in (min(values), max(values)):
+                    there = [times for times in group if times[place] == edge]
+                    chosen |= {min(there), max(there)}
+        kept += [group[times] for times in chosen]
+    return kept
 
 
-def _last_times(state: Session) -> tuple[datetime, ...]:
+def _times_of(state: Session) -> tuple[datetime, ...]:
     never = datetime.max.replace(tzinfo=UTC)
-    return (state.expires_at, *(token.used_at or never for token in state.tokens[::-1]))
+    newest_first = state.tokens[::-1]
+    used, over = ([token.used_at or never for token in newest_first], [token.expires_at for token in newest_first])
+    return (state.expires_at, *used, *over)
 
 
 def _time(seconds: float) -> datetime:
