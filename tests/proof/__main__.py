@@ -18,6 +18,7 @@ from proof import enumeration as enumerating
 from proof import fuzz as fuzzing
 from proof import isolation as isolating
 from proof import judge as judging
+from proof import mutants as mutating
 from proof import properties as stepping
 from proof.bank import Violation
 from proof.crashes import Crashes, crash_house
@@ -129,6 +130,20 @@ def fuzz(examples: int, seed: int) -> None:
 def enumeration(samples: int, seed: int) -> None:
     """Whether anybody can tell by looks or by time who is registered."""
     sys.exit(enumerating.soak(samples, seed))
+
+
+@main.command()
+@click.option("--sample", type=int, help="so many, drawn from all files alike; all of them without it")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--jobs", default=2, show_default=True)
+@click.option("--files", multiple=True, help="a glob like 'sql/functions/credits/*.sql'; many times if need be")
+@click.option("--only", default="", help="a part of the line that names the mutant, to try one again")
+@click.option("--minutes", default=math.inf, help="begin no other after that time")
+def mutants(*, sample: int | None, seed: int, jobs: int, files: tuple[str, ...], only: str, minutes: float) -> None:
+    """Put small faults into the SQL and the gateway: which of them do the tests not see?"""
+    chosen = mutating.collect(files, only, sample, seed)
+    click.echo(f"seed {seed}: {len(chosen)} mutants")
+    sys.exit(mutating.soak(chosen, jobs, minutes))
 
 
 if __name__ == "__main__":

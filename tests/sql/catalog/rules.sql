@@ -1,7 +1,7 @@
 -- The rules that every table, function, policy and role keeps, as queries for what breaks them.
 begin;
 \ir ../setup.psql
-select plan(29);
+select plan(30);
 
 create view tap.our_tables as
 select c.*
@@ -66,6 +66,14 @@ select is_empty(
           and array_remove(proconfig, 'plan_cache_mode=force_generic_plan')
               is distinct from array['search_path=pg_catalog, pg_temp'] $$,
     'every definer has the search path pg_catalog, pg_temp and no other setting but one for its plans'
+);
+
+select is_empty(
+    $$ select oid::regprocedure from our_functions
+        where pronamespace <> 'api'::regnamespace and provolatile = 'v'
+          and prolang = (select oid from pg_language where lanname = 'plpgsql')
+          and 'search_path=pg_catalog, pg_temp' <> all(coalesce(proconfig, '{}')) $$,
+    'so has every other function in PL/pgSQL that writes'
 );
 
 select is_empty(

@@ -21,10 +21,10 @@ end
 $$;
 drop index credits.transactions_one_per_idempotency_key, credits.transactions_one_grant_per_window;
 
-select plan(22);
+select plan(23);
 
 select make_users(
-    'ada', 'balance', 'free', 'totals', 'version', 'negative', 'no_balance', 'no_entries', 'amount', 'foreign',
+    'ada', 'balance', 'free', 'totals', 'version', 'negative', 'debt', 'no_balance', 'no_entries', 'amount', 'foreign',
     'orphan',
     'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent'
 );
@@ -103,6 +103,16 @@ select found_ok(
         'balance_differs_from_ledger: free -10, paid 30; entries say free 0, paid 20'
     ],
     'a negative part'
+);
+
+update credits.balances set balance = -10, free_credits_remaining = 30 where user_id = id_of('debt');
+select found_ok(
+    'debt',
+    array[
+        'negative_balance: free 30, paid -10',
+        'balance_differs_from_ledger: free 30, paid -10; entries say free 0, paid 20'
+    ],
+    'the other part negative'
 );
 
 delete from credits.balances where user_id = id_of('no_balance');
