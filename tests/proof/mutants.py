@@ -126,7 +126,7 @@ _PYTHON: list[Rule] = [
 ]
 
 _WORDS = (tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING))  # the latter from Python 3.12 on
-_SQL_BLANKS = re.compile(r"--[^\n]*|'(?:[^']|'')*'")
+_SQL_BLANKS = re.compile(r"--[^\n]*|'(?:[^']|'')*'|\"[^\"]*\"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ def _blank(match: re.Match[str]) -> str:
     if found.startswith("--"):
         return " " * len(found)
     # An amount of time is a number; other strings are words.
-    return found if re.fullmatch(r"'\d+ \w+'", found) else "'" + "x" * (len(found) - 2) + "'"
+    return found if re.fullmatch(r"'\d+ \w+'", found) else found[0] + "x" * (len(found) - 2) + found[0]
 
 
 def _without_python_strings(text: str) -> str:
@@ -274,7 +274,7 @@ def _suites_for(path: Path) -> list[list[str]]:
     """All suites in SQL: the file's own, then those of the privileges, those of its schema, and the others."""
     everything = sorted(str(suite.relative_to(ROOT)) for suite in (ROOT / "tests/sql").rglob("*.sql"))
     own = [suite for suite in everything if Path(suite).stem == path.stem and path.parent.name in suite]
-    rights = [f"tests/sql/catalog/{name}.sql" for name in ("privileges", "rules", "rows")]
+    rights = [f"tests/sql/catalog/{name}.sql" for name in ("privileges", "rules", "rows", "constraints")]
     near = [suite for suite in everything if f"/{path.parent.name}/" in suite and suite not in own]
     rest = [suite for suite in everything if suite not in (*own, *rights, *near)]
     return [group for group in (own, rights, near, rest) if group]

@@ -1,7 +1,7 @@
 -- auth.log_in
 begin;
 \ir ../setup.psql
-select plan(28);
+select plan(33);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil');
 update auth.users set disabled_at = auth.clock() where id = id_of('bob');
@@ -124,10 +124,20 @@ select refused_ok(
   from (values
       ('', null, '1 day', 'deviceId: must have 1 to 255 characters.', 'an empty device id is refused'),
       ('d', repeat('D', 256), '1 day', 'deviceName: must have 1 to 255 characters.', 'a name of 256 characters is refused'),
+      (repeat('d', 256), null, '1 day', 'deviceId: must have 1 to 255 characters.', 'an id of 256 characters is refused'),
+      ('d', '', '1 day', 'deviceName: must have 1 to 255 characters.', 'an empty name is refused'),
       ('d', 'D', null, 'ttl: must be from 0 to 100 years.', 'a session without an end is refused'),
       ('d', 'D', '-1 s', 'ttl: must be from 0 to 100 years.', 'a session that ended before it began is refused'),
+      ('d', 'D', '100 years 1 us', 'ttl: must be from 0 to 100 years.', 'a session of over 100 years is refused'),
       ('d', 'D', '178000000 years', 'ttl: must be from 0 to 100 years.', 'a session without end in sight is refused')
   ) as c (device_id, device_name, ttl, detail, description);
+select isnt(
+           (auth.log_in(email_of('ada'), digest_of('ada'), repeat('d', length), repeat('n', length), ttl)).session_id,
+           null, description
+       )
+  from (values
+      (1, interval '0', 'the shortest of each are taken'), (255, '100 years', 'so are the longest')
+  ) as c (length, ttl, description);
 reset role;
 
 

@@ -1,7 +1,7 @@
 -- auth.refresh_session
 begin;
 \ir ../setup.psql
-select plan(47);
+select plan(50);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus', 'hana', 'ivo', 'jana', 'kai');
 
@@ -168,7 +168,12 @@ select refused_ok(
   from (values
       (null, 'a token without an end is refused'),
       ('-1 s', 'a token that ended before it began is refused'),
+      ('100 years 1 us', 'a token of over 100 years is refused'),
       ('178000000 years', 'a token without end in sight is refused')
+  ) as c (ttl, description);
+select isnt((auth.refresh_session(id_of('hana'), token_of('hana'), ttl)).refresh_token, null, description)
+  from (values
+      (interval '100 years', 'a token of 100 years is made'), ('0', 'and made again, whatever the lifetime now')
   ) as c (ttl, description);
 
 

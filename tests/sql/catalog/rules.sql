@@ -1,7 +1,7 @@
 -- The rules that every table, function, policy and role keeps, as queries for what breaks them.
 begin;
 \ir ../setup.psql
-select plan(30);
+select plan(31);
 
 create view tap.our_tables as
 select c.*
@@ -55,6 +55,19 @@ select is_empty(
 select is_empty(
     $$ select polrelid::regclass, polname from our_policies where polcmd in ('*', 'a', 'w') and polwithcheck is null $$,
     'every policy that lets rows be written checks what is written'
+);
+
+select is_empty(
+    $$ select p.polrelid::regclass, p.polname
+         from our_policies as p
+         join user_owned as u on u.oid = p.polrelid
+        where p.polroles <> array['mana_auditor'::regrole::oid]
+          and (pg_get_expr(p.polqual, p.polrelid) is distinct from pg_get_expr(p.polwithcheck, p.polrelid)
+               or pg_get_expr(p.polqual, p.polrelid) not in (
+                   '(user_id = auth.uid())', 'auth.acts_for(user_id)',
+                   '(auth.acts_for(user_id) OR (auth.role() = ANY (ARRAY[''service''::text, ''admin''::text])))'
+               )) $$,
+    'every policy of a user''s table, but the auditor''s, is for the rows of who acts, to read as to write'
 );
 
 

@@ -1,0 +1,170 @@
+-- What each table refuses by itself, from the catalog, against what is written here. A constraint, a
+-- unique index, a column that may be null or a default that is missing here fails the suite, and so
+-- does one that is only here.
+begin;
+\ir ../setup.psql
+select plan(4);
+
+create view tap.our_tables as
+select c.oid, c.oid::regclass::text as name
+  from pg_class as c
+ where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+   and c.relkind in ('r', 'p', 'f');
+
+-- What may not be null is left to its own test: from version 18 on, that is a constraint as well.
+select set_eq(
+    $$
+    select t.name, pg_get_constraintdef(k.oid)
+      from our_tables as t
+      join pg_constraint as k on k.conrelid = t.oid and k.contype <> 'n'
+    $$,
+    $$
+    values
+    ('auth.accounts',             'CHECK (((length(account_id) >= 1) AND (length(account_id) <= 255)))'),
+    ('auth.accounts',             'CHECK (((length(provider_id) >= 1) AND (length(provider_id) <= 100)))'),
+    ('auth.accounts',             'FOREIGN KEY (user_id) REFERENCES auth.users(id)'),
+    ('auth.accounts',             'PRIMARY KEY (user_id, provider_id, account_id)'),
+    ('auth.accounts',             'UNIQUE (provider_id, account_id)'),
+    ('auth.passwords',            'CHECK (((hash ~~ ''$2_$__$%''::text) AND (length(hash) = 60)))'),
+    ('auth.passwords',            'FOREIGN KEY (user_id) REFERENCES auth.users(id)'),
+    ('auth.passwords',            'PRIMARY KEY (user_id)'),
+    ('auth.refresh_tokens',       'CHECK ((length(hash) = 32))'),
+    ('auth.refresh_tokens',
+     'FOREIGN KEY (user_id, session_id) REFERENCES auth.sessions(user_id, id) '
+     'ON DELETE CASCADE'),
+    ('auth.refresh_tokens',       'PRIMARY KEY (user_id, hash)'),
+    ('auth.security_events',      'CHECK (((length(event_type) >= 1) AND (length(event_type) <= 100)))'),
+    ('auth.security_events',      'FOREIGN KEY (user_id) REFERENCES auth.users(id)'),
+    ('auth.security_events',      'PRIMARY KEY (user_id, id)'),
+    ('auth.sessions',             'CHECK (((length(device_id) >= 1) AND (length(device_id) <= 255)))'),
+    ('auth.sessions',             'CHECK (((length(device_name) >= 1) AND (length(device_name) <= 255)))'),
+    ('auth.sessions',             'CHECK ((length(refresh_secret) = 32))'),
+    ('auth.sessions',             'FOREIGN KEY (user_id) REFERENCES auth.users(id)'),
+    ('auth.sessions',             'PRIMARY KEY (user_id, id)'),
+    ('auth.two_factor_auth',      'FOREIGN KEY (user_id) REFERENCES auth.users(id)'),
+    ('auth.two_factor_auth',      'PRIMARY KEY (user_id)'),
+    ('auth.users',
+     'CHECK (((email = lower(email)) AND ((length(email) >= 3) AND (length(email) <= 254)) AND '
+     '(POSITION((''@''::text) IN (email)) > 1)))'),
+    ('auth.users',                'CHECK (((length(name) >= 1) AND (length(name) <= 255)))'),
+    ('auth.users',                'PRIMARY KEY (id)'),
+    ('auth.users',                'UNIQUE (email)'),
+    ('auth.verification_tokens',  'CHECK (((length(purpose) >= 1) AND (length(purpose) <= 100)))'),
+    ('auth.verification_tokens',  'CHECK ((length(hash) = 32))'),
+    ('auth.verification_tokens',  'FOREIGN KEY (user_id) REFERENCES auth.users(id)'),
+    ('auth.verification_tokens',  'PRIMARY KEY (user_id, hash)'),
+    ('credits.balances',          'CHECK ((balance >= 0))'),
+    ('credits.balances',          'CHECK ((free_credits_remaining >= 0))'),
+    ('credits.balances',          'CHECK ((total_earned >= 0))'),
+    ('credits.balances',          'CHECK ((total_spent >= 0))'),
+    ('credits.balances',          'CHECK ((version >= 0))'),
+    ('credits.balances',          'FOREIGN KEY (user_id) REFERENCES auth.users(id)'),
+    ('credits.balances',          'PRIMARY KEY (user_id)'),
+    ('credits.ledger_entries',
+     'CHECK (((debit_account = ANY (ARRAY[''free''::credits.account, ''paid''::credits.account])) <> (credit_account '
+     '= ANY (ARRAY[''free''::credits.account, ''paid''::credits.account]))))'),
+    ('credits.ledger_entries',    'CHECK ((amount > 0))'),
+    ('credits.ledger_entries',    'CHECK ((entry_no = ANY (ARRAY[1, 2])))'),
+    ('credits.ledger_entries',    'FOREIGN KEY (user_id, transaction_id) REFERENCES credits.transactions(user_id, id)'),
+    ('credits.ledger_entries',    'PRIMARY KEY (user_id, transaction_id, entry_no)'),
+    ('credits.packages',          'CHECK (((credits >= 1) AND (credits <= 1000000000)))'),
+    ('credits.packages',          'CHECK (((length(description) >= 1) AND (length(description) <= 500)))'),
+    ('credits.packages',          'CHECK (((length(name) >= 1) AND (length(name) <= 100)))'),
+    ('credits.packages',          'CHECK ((price_euro_cents > 0))'),
+    ('credits.packages',          'PRIMARY KEY (id)'),
+    ('credits.packages',          'UNIQUE (name)'),
+    ('credits.packages',          'UNIQUE (stripe_price_id)'),
+    ('credits.purchases',         'CHECK ((credits > 0))'),
+    ('credits.purchases',         'CHECK ((price_euro_cents > 0))'),
+    ('credits.purchases',         'FOREIGN KEY (package_id) REFERENCES credits.packages(id)'),
+    ('credits.purchases',         'FOREIGN KEY (user_id) REFERENCES credits.balances(user_id)'),
+    ('credits.purchases',         'PRIMARY KEY (user_id, id)'),
+    ('credits.purchases',         'UNIQUE (user_id, stripe_payment_intent_id)'),
+    ('credits.settings',          'CHECK (((daily_free_credits >= 0) AND (daily_free_credits <= 1000000000)))'),
+    ('credits.settings',          'CHECK (((signup_bonus >= 0) AND (signup_bonus <= 1000000000)))'),
+    ('credits.settings',          'CHECK (id)'),
+    ('credits.settings',          'PRIMARY KEY (id)'),
+    ('credits.transactions',      'CHECK (((length(app_id) >= 1) AND (length(app_id) <= 100)))'),
+    ('credits.transactions',      'CHECK (((length(description) >= 1) AND (length(description) <= 500)))'),
+    ('credits.transactions',      'CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 255)))'),
+    ('credits.transactions',      'CHECK ((amount <> 0))'),
+    ('credits.transactions',      'CHECK ((balance_after = (balance_before + amount)))'),
+    ('credits.transactions',      'CHECK ((balance_after >= 0))'),
+    ('credits.transactions',      'CHECK ((balance_before >= 0))'),
+    ('credits.transactions',      'CHECK ((free_after <= balance_after))'),
+    ('credits.transactions',      'CHECK ((free_after >= 0))'),
+    ('credits.transactions',      'CHECK ((grant_window >= 0))'),
+    ('credits.transactions',      'CHECK ((total_spent_after >= 0))'),
+    ('credits.transactions',      'CHECK ((version > 0))'),
+    ('credits.transactions',      'FOREIGN KEY (user_id) REFERENCES credits.balances(user_id)'),
+    ('credits.transactions',      'PRIMARY KEY (user_id, id)')
+    $$,
+    'each table has exactly its constraints'
+);
+
+select set_eq(
+    $$
+    select t.name, regexp_replace(pg_get_indexdef(i.indexrelid), ' INDEX .* USING', '')
+      from our_tables as t
+      join pg_index as i on i.indrelid = t.oid
+     where not exists (select from pg_constraint as k where k.conindid = i.indexrelid and k.contype in ('p', 'u'))
+    $$,
+    $$
+    values
+    ('auth.refresh_tokens',       'CREATE btree (user_id, session_id)'),
+    ('credits.transactions',      'CREATE UNIQUE btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL)'),
+    ('credits.transactions',      'CREATE UNIQUE btree (user_id, grant_window) WHERE (grant_window IS NOT NULL)')
+    $$,
+    'and its indexes, two of which are a rule'
+);
+
+select set_eq(
+    $$
+    select t.name, string_agg(a.attname, ' ' order by a.attnum)
+      from our_tables as t
+      join pg_attribute as a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped and not a.attnotnull
+     group by t.name
+    $$,
+    $$
+    values
+    ('auth.refresh_tokens',       'used_at'),
+    ('auth.security_events',      'session_id ip_address user_agent request_id'),
+    ('auth.sessions',             'device_id device_name ip_address user_agent revoked_at'),
+    ('auth.two_factor_auth',      'enabled_at'),
+    ('auth.users',                'name disabled_at deleted_at'),
+    ('auth.verification_tokens',  'used_at'),
+    ('credits.packages',          'description stripe_price_id'),
+    ('credits.purchases',         'package_id stripe_payment_intent_id completed_at'),
+    ('credits.transactions',      'grant_window app_id metadata idempotency_key completed_at')
+    $$,
+    'no other column than these may be null'
+);
+
+select set_eq(
+    $$
+    select t.name, a.attname::text, pg_get_expr(d.adbin, d.adrelid)
+      from our_tables as t
+      join pg_attrdef as d on d.adrelid = t.oid
+      join pg_attribute as a on a.attrelid = t.oid and a.attnum = d.adnum
+    $$,
+    $$
+    values
+    ('auth.two_factor_auth',  'backup_code_hashes',      '''{}''::bytea[]'),
+    ('auth.users',            'email_verified',          'false'),
+    ('auth.users',            'role',                    '''user''::auth.user_role'),
+    ('credits.balances',      'balance',                 '0'),
+    ('credits.balances',      'free_credits_remaining',  '0'),
+    ('credits.balances',      'total_earned',            '0'),
+    ('credits.balances',      'total_spent',             '0'),
+    ('credits.balances',      'version',                 '0'),
+    ('credits.packages',      'active',                  'true'),
+    ('credits.packages',      'sort_order',              '0'),
+    ('credits.purchases',     'status',                  '''pending''::credits.purchase_status'),
+    ('credits.settings',      'id',                      'true'),
+    ('credits.transactions',  'status',                  '''completed''::credits.transaction_status')
+    $$,
+    'no other column than these has a value by default'
+);
+
+select * from finish();
+rollback;
