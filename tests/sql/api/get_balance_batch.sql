@@ -1,7 +1,7 @@
 -- api.get_balance_batch: each call ends as it would alone, or is left to be made alone.
 begin;
 \ir ../setup.psql
-select plan(5);
+select plan(6);
 
 select make_users('ada', 'bob', 'cleo');
 update auth.sessions set revoked_at = auth.clock() where id = session_of('cleo');
@@ -44,6 +44,11 @@ select is(
 );
 
 reset role;
+select set_clock('2029-01-01 00:00Z');
+select is(
+    balances('{ada,bob}', claims_of('ada'), claims_of('bob')), array[balance_alone('ada'), balance_alone('bob')],
+    'when the clock has gone back, none is due'
+);
 select set_clock('2030-01-02 00:00Z');
 set local role mana_gateway;
 select is(

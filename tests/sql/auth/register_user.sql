@@ -1,7 +1,7 @@
 -- auth.register_user
 begin;
 \ir ../setup.psql
-select plan(30);
+select plan(33);
 
 create table tap.before as
 select (select count(*) from auth.users) as users, (select count(*) from credits.balances) as balances;
@@ -76,6 +76,7 @@ select refused_ok(
       (null, 'no address is refused'),
       ('', 'an empty address is refused'),
       ('ada', 'an address without an @ is refused'),
+      ('a@', 'an address of 2 characters is refused'),
       ('@pgtap.invalid', 'an address that begins with the @ is refused'),
       (repeat('a', 241) || '@pgtap.invalid', 'an address of 255 characters is refused')
   ) as c (email, description);
@@ -99,6 +100,12 @@ select is(
     (select extensions.crypt('a digest', hash) = hash from auth.passwords where user_id = :'ada_id'), true,
     'nor changes the password of the one who has the address'
 );
+
+-- The shortest and the longest
+select * from auth.register_user('a@b', 'digest', 'n') \gset short_
+select is(:'short_email'::text, 'a@b', 'an address of 3 characters is taken, with a name of one');
+select * from auth.register_user('b@b', 'digest', repeat('n', 255)) \gset long_
+select is(length(:'long_name'), 255, 'and a name of 255');
 
 -- All or nothing
 alter table auth.security_events add constraint broken check (event_type <> 'registered') not valid;

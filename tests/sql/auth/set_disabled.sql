@@ -1,7 +1,7 @@
 -- auth.set_disabled: for administrators, who connect as themselves and not through the gateway.
 begin;
 \ir ../setup.psql
-select plan(14);
+select plan(16);
 
 select make_users('ada', 'bob', 'cleo');
 update auth.users set deleted_at = auth.clock() where id = id_of('cleo');
@@ -33,6 +33,13 @@ select is(
 select set_clock('2030-01-03 00:00Z');
 select auth.set_disabled(email_of('ada'), true);
 select is(disabled_at(), '2030-01-02 00:00Z', 'disabling again does not change since when');
+select is(
+    (select array_agg(distinct revoked_at) from auth.sessions where user_id = id_of('ada')),
+    '{2030-01-02 00:00Z}'::timestamptz[], 'nor when the sessions ended'
+);
+select is(
+    (select updated_at from auth.users where id = id_of('ada')), '2030-01-03 00:00Z', 'but is a change of the user'
+);
 
 select auth.set_disabled(email_of('ada'), false);
 select is(disabled_at(), null, 'the account can be opened again');

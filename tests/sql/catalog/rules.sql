@@ -1,7 +1,7 @@
 -- The rules that every table, function, policy and role keeps, as queries for what breaks them.
 begin;
 \ir ../setup.psql
-select plan(31);
+select plan(32);
 
 create view tap.our_tables as
 select c.*
@@ -110,6 +110,11 @@ select is_empty(
           and (prolang <> (select oid from pg_language where lanname = 'sql')
                or provolatile <> 's' or prosecdef or proconfig is not null or proisstrict) $$,
     'what the policies call can be inlined'
+);
+
+select is_empty(
+    $$ select oid::regprocedure from our_functions where prosrc ~ 'set_config\([^;]*,\s*false\s*\)' $$,
+    'no function makes a setting that outlives its transaction'
 );
 
 select is_empty(

@@ -2,9 +2,9 @@
 -- touches the balance first (credits.lock_balance, credits.get_balance, credits.grant_window).
 begin;
 \ir ../setup.psql
-select plan(45);
+select plan(48);
 
-select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus');
+select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus', 'hal');
 
 -- Reads the balance of a person at a moment: free credits, and when the next ones are due.
 create function tap.read_at(p_name text, p_at timestamptz)
@@ -104,6 +104,21 @@ select is(
 );
 select is(
     read_at('ada', '2030-01-07 12:00Z'), '164, next 2030-01-08 00:00:00', 'nor a second one when the time comes again'
+);
+select ledger_is_sound();
+
+
+-- The clock stands still at the edge
+
+-- Each movement is a microsecond later than the one before: it is its own time that counts.
+select auth.act_as(id_of('hal'));
+select set_clock('2030-01-01 23:59:59.999998Z');
+select count(*) from credits.use_credits(1, 'chat', 'A question') \gset
+select count(*) from credits.use_credits(1, 'chat', 'A question') \gset
+select is((select count(*) from grants_of('hal')), 0::bigint, 'a spend at the last microsecond is paid no grant');
+select count(*) from credits.use_credits(1, 'chat', 'A question') \gset
+select is(
+    (select created_at from grants_of('hal')), '2030-01-02 00:00Z', 'the next, which is in the next window, is'
 );
 select ledger_is_sound();
 

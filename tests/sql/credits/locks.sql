@@ -2,13 +2,13 @@
 -- row leaves its id in xmax. That they wait for each other is shown with many connections elsewhere.
 begin;
 \ir ../setup.psql
-select plan(6);
+select plan(8);
 
 select make_users('ada');
 
 -- Runs a statement on a row that is written anew, which nobody has locked, and says whether it
 -- locked that.
-create function tap.locks(p_relation regclass, p_statement text)
+create function tap.locks(p_relation regclass, p_statement text, p_key text default 'user_id')
 returns boolean
 language plpgsql
 as $$
@@ -17,12 +17,12 @@ declare
 begin
     set local session_replication_role = replica;
     execute format(
-        'with old as (delete from %s where user_id = %L returning *) insert into %1$s select * from old',
-        p_relation, id_of('ada')
+        'with old as (delete from %s where %I = %L returning *) insert into %1$s select * from old',
+        p_relation, p_key, id_of('ada')
     );
     set local session_replication_role = origin;
     execute p_statement;
-    execute format('select xmax <> 0 from %s where user_id = %L', p_relation, id_of('ada')) into v_locked;
+    execute format('select xmax <> 0 from %s where %I = %L', p_relation, p_key, id_of('ada')) into v_locked;
     return v_locked;
 end
 $$;
@@ -38,6 +38,11 @@ select is(
 select is(
     locks('credits.balances', 'select credits.get_balance()'), false, 'reading a balance locks nothing'
 );
+select set_clock('2029-01-01 00:00Z');
+select is(
+    locks('credits.balances', 'select credits.get_balance()'), false, 'nor when the clock has gone back'
+);
+select set_clock('2030-01-01 00:00Z');
 select is(
     locks('credits.balances', 'select credits.list_transactions()'), false, 'nor does reading transactions'
 );
@@ -56,6 +61,11 @@ select is(
         format($$ select auth.begin_request(%L, %L, null) $$, id_of('ada'), claims_of('ada'))
     ),
     false, 'beginning a request locks nothing'
+);
+
+select is(
+    locks('auth.users', format('select auth.find_user(%L)', email_of('ada')), p_key => 'id'), true,
+    'what administrators do locks the user first'
 );
 
 select * from finish();

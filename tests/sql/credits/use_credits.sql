@@ -2,7 +2,7 @@
 -- may pay first in credits/daily_grant.sql.
 begin;
 \ir ../setup.psql
-select plan(45);
+select plan(47);
 
 select make_users('ada', 'bob', 'cleo');
 select give_paid('ada', 30);
@@ -168,8 +168,13 @@ select lives_ok(
     format('select credits.use_credits(1, %L, %L, %L, %L)', repeat('ä', 100), repeat('€', 500), repeat('k', 255), '{}'),
     'characters are counted, not bytes, and the longest of everything is taken'
 );
+select refused_ok(
+    $$ select credits.use_credits(1000000000, 'chat', 'A book') $$, 'PT402', 'insufficient_credits',
+    'Not enough credits.', 'the largest amount that there is has only to be there'
+);
+select lives_ok($$ select credits.use_credits(1, 'c', 'd', 'k') $$, 'the shortest of everything is taken');
 select lives_ok(
-    $$ select credits.use_credits(179, 'chat', 'The rest') $$, 'so is the rest of the balance in one'
+    $$ select credits.use_credits(178, 'chat', 'The rest') $$, 'so is the rest of the balance in one'
 );
 select ledger_is_sound();
 
@@ -207,7 +212,7 @@ select refused_ok(
 );
 select is(
     balance_of('ada') ->> 'version' || balance_of('bob') ::text,
-    '5{"balance": 0, "version": 4, "total_spent": 180, "total_earned": 180, "free_credits_remaining": 0}',
+    '5{"balance": 0, "version": 5, "total_spent": 180, "total_earned": 180, "free_credits_remaining": 0}',
     'what one user spends, no other has lost'
 );
 

@@ -21,12 +21,12 @@ end
 $$;
 drop index credits.transactions_one_per_idempotency_key, credits.transactions_one_grant_per_window;
 
-select plan(23);
+select plan(24);
 
 select make_users(
     'ada', 'balance', 'free', 'totals', 'version', 'negative', 'debt', 'no_balance', 'no_entries', 'amount', 'foreign',
     'orphan',
-    'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent'
+    'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent', 'nothing'
 );
 
 -- Everybody has the signup bonus, has bought 30 and spent 160 in two parts, with a key.
@@ -184,6 +184,12 @@ insert into credits.ledger_entries
 values (id_of('inner'), last_of('inner'), 3, 'usage', 'sales', 5);
 select isnt_empty(
     $$ select * from found_for('inner') $$, 'an entry from the system to the system, which is no user''s'
+);
+
+insert into credits.ledger_entries
+values (id_of('nothing'), last_of('nothing'), 3, 'free', 'usage', 0);
+select found_ok(
+    'nothing', array['entry_moves_nothing_of_the_user (the last): 0 from free to usage'], 'an entry of 0'
 );
 
 
