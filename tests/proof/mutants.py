@@ -39,8 +39,8 @@ TESTS = {
     "sql/policies/**/*.sql": "isolation credits sessions backends deploy",
     "sql/migrations/0002.auth-tables.sql": "sessions registration",
     "sql/migrations/0003.credits-tables.sql": "credits backends verify",
-    "gateway/tokens.py": "tokens",
-    "gateway/problems.py": "routes bad_input scarcity serving",
+    "gateway/tokens.py": "rules_of_the_gateway tokens",
+    "gateway/problems.py": "rules_of_the_gateway routes bad_input scarcity serving",
     "gateway/answers.py": "routes bad_input serving attacks_http limits",
     "gateway/database.py": "database bad_input scarcity races",
 }

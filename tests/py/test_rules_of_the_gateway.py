@@ -1,0 +1,170 @@
+"""The limits of the gateway's own rules, each from both sides: how long a token lasts, what is remembered,
+which status a code has."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+import uuid
+from datetime import datetime
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+
+from gateway import tokens
+from gateway.problems import CODES, Problem
+from gateway.tokens import TokenIssuer
+from support import ROOT
+
+
+class Keys:
+    """A key ring of one key."""
+
+    def __init__(self, key: RSAPrivateKey) -> None:
+        self._key = key
+
+    def signing_key(self) -> tuple[str, RSAPrivateKey]:
+        return "k", self._key
+
+    def public_key(self, kid: str) -> Any:
+        return self._key.public_key() if kid == "k" else None
+
+
+class World:
+    """An issuer whose clock and whose keys are a test's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = float(int(time.time()))
+        self.key = generate_private_key(65537, 2048)
+        self.keys = Keys(self.key)
+        self.issuer = TokenIssuer(lambda: self.keys, "here", "there", 900)  # type: ignore[arg-type, return-value]
+        self.verified: list[str] = []
+        decode = jwt.decode
+
+        def counted(token: str, *arguments: Any, **options: Any) -> Any:
+            self.verified.append(token)
+            return decode(token, *arguments, **options)
+
+        monkeypatch.setattr(tokens.time, "time", lambda: self.now)
+        clock = type("Clock", (datetime,), {"now": lambda tz: datetime.fromtimestamp(self.now, tz)})
+        monkeypatch.setattr("jwt.api_jwt.datetime", clock)
+        monkeypatch.setattr(tokens.jwt, "decode", counted)
+
+    def token(self, **claims: Any) -> str:
+        return self.issuer.sign({"sub": str(uuid.uuid4()), "sessionId": str(uuid.uuid4()), "role": "user", **claims})
+
+    def refusal(self, token: str) -> str | None:
+        try:
+            self.issuer.verify(token)
+        except Problem as problem:
+            return problem.code
+        return None
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(monkeypatch)
+
+
+@pytest.mark.parametrize("remembered", [False, True], ids=["not seen before", "remembered"])
+def test_a_token_lasts_for_its_time_and_five_seconds(world: World, remembered: bool) -> None:
+    token = world.token()
+    if remembered:
+        assert world.refusal(token) is None
+    world.now += 900 + 4.999
+    assert world.refusal(token) is None
+    world.now += 0.001
+    assert world.refusal(token) == "token_expired"
+
+
+def test_the_clock_of_who_signed_may_be_five_seconds_ahead(world: World) -> None:
+    token = world.token()
+    world.now -= 5.001
+    assert world.refusal(token) == "invalid_token"
+    world.now += 0.001
+    assert world.refusal(token) is None
+
+
+@pytest.mark.parametrize(("length", "refusal"), [(8192, None), (8193, "invalid_token")])
+def test_a_token_has_8192_characters_at_most(world: World, length: int, refusal: str | None) -> None:
+    claims = jwt.decode(world.token(), options={"verify_signature": False})
+    sizes = ((claims_size, header_size) for claims_size in range(5400, 5700) for header_size in range(3))
+    for claims_size, header_size in sizes:
+        header = {"kid": "k", "typ": tokens.TYPE, "x": "x" * header_size}
+        longer = claims | {"x": "x" * claims_size}
+        if _length(header | {"alg": "RS256"}) + _length(longer) + 342 + 2 == length:
+            token = jwt.encode(longer, world.key, algorithm="RS256", headers=header)
+            assert (len(token), world.refusal(token)) == (length, refusal)
+            return
+    pytest.fail("no token has that length")
+
+
+def _length(part: dict[str, Any]) -> int:
+    return math.ceil(len(json.dumps(part, separators=(",", ":"))) * 4 / 3)
+
+
+def test_what_was_verified_is_remembered(world: World) -> None:
+    token = world.token()
+    callers = {world.issuer.verify(token) for _ in range(3)}
+    assert len(callers) == 1
+    assert world.verified == [token]
+
+
+def test_the_oldest_is_forgotten_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens, "REMEMBERED", 2)
+    first, second, third = world.token(), world.token(), world.token()
+    for token in (first, second, first, third, second, third):
+        assert world.refusal(token) is None
+    assert world.verified == [first, second, third]
+    assert world.refusal(first) is None
+    assert world.verified == [first, second, third, first]
+
+
+def test_other_keys_forget_everything(world: World) -> None:
+    token = world.token()
+    assert world.refusal(token) is None
+    world.keys = Keys(generate_private_key(65537, 2048))
+    assert world.refusal(token) == "invalid_token"
+    world.keys = Keys(world.key)
+    assert world.refusal(token) is None
+
+
+STATUSES = {
+    400: {"invalid_request"},
+    401: {
+        "authentication_required", "invalid_token", "token_expired", "session_ended", "account_disabled",
+        "role_changed", "invalid_credentials", "invalid_refresh_token",
+    },
+    402: {"insufficient_credits"},
+    403: {"origin_not_allowed"},
+    404: {"not_found"},
+    405: {"method_not_allowed"},
+    408: {"request_timeout"},
+    409: {"email_taken", "version_conflict"},
+    413: {"payload_too_large"},
+    415: {"unsupported_media_type"},
+    422: {"idempotency_key_reused"},
+    429: {"too_many_requests"},
+    500: {"internal_error"},
+    503: {"service_unavailable"},
+}  # fmt: skip
+
+
+def test_each_code_has_its_status() -> None:
+    assert {code: status for code, (status, _) in CODES.items()} == {
+        code: status for status, codes in STATUSES.items() for code in codes
+    }
+
+
+def test_what_the_database_raises_has_the_status_of_its_sqlstate() -> None:
+    raised = [
+        found
+        for path in (ROOT / "sql" / "functions").rglob("*.sql")
+        for found in re.findall(r"raise sqlstate 'PT(\d+)' using\s+message = '(\w+)'", path.read_text())
+    ]
+    assert len(raised) > 20
+    assert [found for found in raised if CODES[found[1]][0] != int(found[0])] == []
