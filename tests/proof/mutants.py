@@ -102,6 +102,20 @@ _SQL: list[Rule] = [
     ("constraint dropped", r" references [\w.]+ \([\w, ]+\)(?: on delete cascade)?", ""),
 ]
 
+_ABOUT_RIGHTS = {
+    "definer dropped",
+    "definer added",
+    "search_path dropped",
+    "setting outlives",
+    "REVOKE dropped",
+    "GRANT dropped",
+    "GRANT widened",
+    "row security not forced",
+    "policy opened",
+    "policy widened",
+    "owner changed",
+}
+
 _PYTHON: list[Rule] = [
     ("comparison", r" == ", " != "),
     ("comparison", r" != ", " == "),
@@ -232,7 +246,7 @@ class Hunt:
         try:
             with _tree(mutant, "sql") as tree:
                 deploy.apply(url, lambda _: None, tree / "sql")
-            for suites in _suites_for(mutant.path):
+            for suites in _suites_for(mutant):
                 if not _passes(["pg_prove", "--dbname", url, *suites]):
                     return "pgTAP"
         except (OperatorError, psycopg.Error):
@@ -270,14 +284,20 @@ def _tree(mutant: Mutant, *names: str) -> Iterator[Path]:
         yield Path(directory)
 
 
-def _suites_for(path: Path) -> list[list[str]]:
-    """All suites in SQL: the file's own, then those of the privileges, those of its schema, and the others."""
-    everything = sorted(str(suite.relative_to(ROOT)) for suite in (ROOT / "tests/sql").rglob("*.sql"))
-    own = [suite for suite in everything if Path(suite).stem == path.stem and path.parent.name in suite]
-    rights = [f"tests/sql/catalog/{name}.sql" for name in ("privileges", "rules", "rows", "constraints")]
-    near = [suite for suite in everything if f"/{path.parent.name}/" in suite and suite not in own]
-    rest = [suite for suite in everything if suite not in (*own, *rights, *near)]
-    return [group for group in (own, rights, near, rest) if group]
+def _suites_for(mutant: Mutant) -> list[list[str]]:
+    """All suites in SQL, in groups: the likeliest to see it first, those about rights or the file's own."""
+    paths = sorted((ROOT / "tests/sql").rglob("*.sql"))
+    everything = [str(path.relative_to(ROOT)) for path in paths]
+    rights = [suite for suite in everything if re.search(r"catalog/(privileges|rules|rows|constraints)", suite)]
+    called = re.compile(rf"\b{mutant.path.stem}\b")
+    own = [suite for suite, path in zip(everything, paths, strict=True) if called.search(path.read_text())]
+    own = sorted(set(own) - set(rights), key=lambda suite: Path(suite).stem != mutant.path.stem)
+    rest = [suite for suite in everything if suite not in (*own, *rights)]
+    rest.sort(key=lambda suite: Path(suite).parent.name != mutant.path.parent.name)
+    rest = [*own[3:], *rest]
+    about_rights = mutant.rule in _ABOUT_RIGHTS or "migrations" in mutant.path.parts
+    groups = [rights, own[:3]] if about_rights else [own[:3], rights]
+    return [group for group in (*groups, *(rest[at : at + 4] for at in range(0, len(rest), 4))) if group]
 
 
 def _passes(command: list[str], cwd: Path = ROOT, env: dict[str, str] | None = None) -> bool:
