@@ -21,12 +21,12 @@ end
 $$;
 drop index credits.transactions_one_per_idempotency_key, credits.transactions_one_grant_per_window;
 
-select plan(24);
+select plan(25);
 
 select make_users(
     'ada', 'balance', 'free', 'totals', 'version', 'negative', 'debt', 'no_balance', 'no_entries', 'amount', 'foreign',
     'orphan',
-    'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent', 'nothing'
+    'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent', 'nothing', 'robbed', 'robber'
 );
 
 -- Everybody has the signup bonus, has bought 30 and spent 160 in two parts, with a key.
@@ -184,6 +184,15 @@ insert into credits.ledger_entries
 values (id_of('inner'), last_of('inner'), 3, 'usage', 'sales', 5);
 select isnt_empty(
     $$ select * from found_for('inner') $$, 'an entry from the system to the system, which is no user''s'
+);
+
+update credits.ledger_entries as e
+   set user_id = id_of('robber')
+  from credits.transactions as t
+ where (t.user_id, t.id) = (e.user_id, e.transaction_id) and t.user_id = id_of('robbed') and t.type = 'purchase';
+select is(
+    (select array_agg(f) from found_for('robbed') as f where f like 'transaction%'),
+    array['transaction_without_entries (another): amount 30'], 'a transaction whose only entry is another user''s'
 );
 
 insert into credits.ledger_entries
