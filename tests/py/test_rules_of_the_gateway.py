@@ -20,6 +20,8 @@ from gateway.problems import CODES, Problem
 from gateway.tokens import TokenIssuer
 from support import ROOT
 
+KEY, OTHER_KEY = (generate_private_key(65537, 2048) for _ in range(2))
+
 
 class Keys:
     """A key ring of one key."""
@@ -39,7 +41,7 @@ class World:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = float(int(time.time()))
-        self.key = generate_private_key(65537, 2048)
+        self.key = KEY
         self.keys = Keys(self.key)
         self.issuer = TokenIssuer(lambda: self.keys, "here", "there", 900)  # type: ignore[arg-type, return-value]
         self.verified: list[str] = []
@@ -127,7 +129,7 @@ def test_the_oldest_is_forgotten_first(world: World, monkeypatch: pytest.MonkeyP
 def test_other_keys_forget_everything(world: World) -> None:
     token = world.token()
     assert world.refusal(token) is None
-    world.keys = Keys(generate_private_key(65537, 2048))
+    world.keys = Keys(OTHER_KEY)
     assert world.refusal(token) == "invalid_token"
     world.keys = Keys(world.key)
     assert world.refusal(token) is None
