@@ -109,6 +109,11 @@ def _length(part: dict[str, Any]) -> int:
     return math.ceil(len(json.dumps(part, separators=(",", ":"))) * 4 / 3)
 
 
+@pytest.mark.parametrize("form", ["{{{}}}", "urn:uuid:{}"])
+def test_a_session_is_named_as_we_name_it(world: World, form: str) -> None:
+    assert world.refusal(world.token(sessionId=form.format(uuid.uuid4()))) == "invalid_token"
+
+
 def test_what_was_verified_is_remembered(world: World) -> None:
     token = world.token()
     callers = {world.issuer.verify(token) for _ in range(3)}
