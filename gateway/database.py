@@ -2,10 +2,10 @@
 
 A connection carries one statement at a time. Calls that arrive while all are busy wait, and those of
 one route then go out together, to its function for many users: one round trip and one commit for all
-of them. That function serves who can be served at once and waits for nobody;
-the others are called again alone, and all of them when it fails, for then nothing has happened. So a
-call ends as if it had always been alone. Calls that hash a password have a lane of their own, so that
-a flood of logins waits for itself and nobody else.
+of them. That function serves who can be served at once and waits for nobody; the others are called
+again alone, and all of them when it fails, for then nothing has happened. So a call ends as if it had
+always been alone. Calls that hash a password have a lane of their own, so that a flood of logins waits
+for itself and nobody else.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Lane:
         and take every connection: they stay.
         """
         since = time.monotonic() - STALLED_AFTER
-        at_work = {c.calls[0].route for c in self._connections if c.calls and c.sent_at > since}
+        at_work = {c.calls[0].route for c in self._connections if len(c.calls) > 1 and c.sent_at > since}
         on_their_way = {call.of_user for connection in self._connections for call in connection.calls}
         ready = [
             call

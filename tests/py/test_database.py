@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from contextlib import ExitStack
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from gateway.database import LOST_AFTER, _keeps_statements
+from gateway.database import LOST_AFTER, Lane, _keeps_statements
+from gateway.routes import ROUTES
 from support import Cluster, Database, PgBouncer, Service, Session, together
 
 END_ALL = """
@@ -65,6 +67,33 @@ async def test_a_call_that_waits_for_a_lock_does_not_hold_up_others(service: Ser
         assert not any(spend.done() for spend in spends)
     assert {(await spend).status for spend in spends} == {200}
     database.assert_ledger_is_sound()
+
+
+async def test_a_call_beside_one_that_waits_for_a_lock_goes_at_once(
+    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when that one is found to stall: which here takes longer than the test does."""
+    monkeypatch.setattr("gateway.database.STALLED_AFTER", 30.0)
+    hot, other = await service.new_session(), await service.new_session()
+    [route] = [route for route in ROUTES if route.function == "use_credits"]
+
+    def spend(session: Session) -> list[bytes | None]:
+        claims = session.access_token.split(".")[1]
+        payload = base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))
+        return [session.user_id.encode(), payload, b"{}", b"1", b"tests", b"a test", None, None, None]
+
+    lane = Lane("quick", database.gateway_url, size=2, busy=2, queue=10)
+    async with lane.running():
+        async with asyncio.timeout(10):
+            assert (await lane.call(route, spend(other))).status == 200
+        with database.connect() as connection, connection.transaction():
+            connection.execute("select from credits.balances where user_id = %s for update", (hot.user_id,))
+            waiting = asyncio.create_task(lane.call(route, spend(hot)))
+            await asyncio.sleep(0.1)
+            async with asyncio.timeout(1):
+                assert (await lane.call(route, spend(other))).status == 200
+            assert not waiting.done()
+        assert (await waiting).status == 200
 
 
 async def test_calls_that_share_a_transaction_end_as_if_alone(service: Service, database: Database) -> None:
