@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+import secrets
 import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -42,6 +42,8 @@ _HEADERS = {
     "X-Permitted-Cross-Domain-Policies": "none",
     "X-XSS-Protection": "0",
     "Server": "mana",
+    "Cache-Control": "no-store",
+    "Vary": "Origin",
 }
 
 _HTTP_CODES = {
@@ -58,7 +60,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Runs the handler; whatever comes of it leaves as an answer of this service."""
     started = time.perf_counter()
     given = request.headers.get("X-Request-Id", "")
-    request_id = request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    request_id = request[REQUEST_ID] = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
     code = None
     try:
         response = await handler(request)
@@ -74,11 +76,12 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _add_headers(response: web.StreamResponse, request: web.Request) -> None:
     headers = response.headers
-    for name, value in _HEADERS.items():
-        headers.setdefault(name, value)
+    if len(headers) <= 1:  # the type, in most answers: nothing that ours could be in the way of
+        headers.extend(_HEADERS)
+    else:
+        for name, value in _HEADERS.items():
+            headers.setdefault(name, value)
     headers["X-Request-Id"] = request[REQUEST_ID]
-    headers.setdefault("Cache-Control", "no-store")
-    headers.setdefault("Vary", "Origin")
     verdict = request.get(VERDICT)
     if verdict:
         headers.update(verdict.headers)
@@ -89,8 +92,7 @@ def _record(request: web.Request, response: web.StreamResponse, seconds: float, 
     # The route, not the path: what people put into a path or a query is theirs.
     route = resource.canonical if resource else "none"
     metrics = request.app[SERVICES].metrics
-    metrics.requests.labels(route, request.method if resource else "other", response.status).inc()
-    metrics.seconds.labels(route).observe(seconds)
+    metrics.answered(route, request.method if resource else "other", response.status, seconds)
     if code:
         metrics.problems.labels(code).inc()
     _log.info(
@@ -150,6 +152,6 @@ def _challenge(code: str) -> str:
 def refusal(status: int) -> web.Response:
     """The answer to what is no request at all; nothing of it is quoted."""
     code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal_error")
-    response = _problem_response(Problem(code, "This is not a valid HTTP request."), uuid.uuid4().hex, "")
+    response = _problem_response(Problem(code, "This is not a valid HTTP request."), secrets.token_hex(16), "")
     response.headers.update(_HEADERS)
     return response

@@ -15,7 +15,7 @@ from gateway import passwords
 from gateway.answers import JSON, REQUEST_ID, VERDICT, Handler
 from gateway.database import Reply
 from gateway.limits import client_address
-from gateway.models import Request
+from gateway.models import Request, UseCredits
 from gateway.problems import FieldError, Problem, invalid_request
 from gateway.requests import fit_to_store, parse_body, parse_query
 from gateway.routes import Access, Route
@@ -52,6 +52,9 @@ def handler(route: Route) -> Handler:
         values = _values(route, model, services)
         values |= {"user_id": caller.user_id, "claims": caller.claims, "context": _context(request, address)}
         reply = await services.database.call(route, [_encode(values[name]) for name in route.parameters])
+        services.metrics.count(reply.events)
+        if isinstance(model, UseCredits) and "Idempotency-Replayed" not in reply.headers and reply.status == 200:
+            services.metrics.spent.inc(model.amount)
         return _response(request, route, reply, services)
 
     return handle

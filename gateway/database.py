@@ -59,11 +59,12 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the function answered: the finished JSON text, and headers for the client."""
+    """What the function answered: the finished JSON text, headers for the client, events for the metrics."""
 
     status: int
     body: bytes
     headers: dict[str, str]
+    events: str = ""  # as auth.note_event leaves them
 
 
 @dataclass(slots=True, eq=False)
@@ -441,7 +442,10 @@ def _text_array(values: Sequence[bytes | None]) -> bytes:
 
 def _reply(result: pq.abc.PGresult, row: int) -> Reply:
     status, body, headers = (result.get_value(row, column) for column in range(3))
-    return Reply(int(status or 0), body or b"", msgspec.json.decode(headers) if headers else {})
+    events = result.get_value(row, 3) if result.nfields > 3 else None
+    return Reply(
+        int(status or 0), body or b"", msgspec.json.decode(headers) if headers else {}, (events or b"").decode()
+    )
 
 
 def _problem(route: Route, result: pq.abc.PGresult | None) -> Problem:

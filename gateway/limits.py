@@ -65,6 +65,7 @@ class Limiter:
         self._connections = _connections(settings)
         self._redis = _redis(self._connections) if self._connections else None
         self._redis_failed_at = float("-inf")
+        self.redis_up = True  # as far as the last request that asked it could tell
         self._on_refusal = on_refusal
 
     async def check(self, limit: Limit, route: str, address: str) -> Verdict | None:
@@ -89,12 +90,16 @@ class Limiter:
         item = self._items[limit]
         if self._connections and self._redis and time.monotonic() - self._redis_failed_at > REDIS_RETRY_AFTER:
             try:
-                return await self._count(self._redis, limit, item, scope, client)
+                verdict = await self._count(self._redis, limit, item, scope, client)
             except (RedisError, OSError, RuntimeError) as error:  # the last is uvloop's, of a reset connection
                 self._redis_failed_at = time.monotonic()
+                self.redis_up = False
                 _log.warning("redis_unreachable", error=type(error).__name__)
                 # Those that idle are as dead, and each would cost its first user this pause again.
                 await self._connections.disconnect(inuse_connections=False)
+            else:
+                self.redis_up = True
+                return verdict
         if self._redis and limit is Limit.GENERAL:
             return None
         return await self._count(self._memory, limit, item, scope, client)

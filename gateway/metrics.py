@@ -25,10 +25,11 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.requests = Counter(
+        self._answers: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self._requests = Counter(
             "mana_http_requests", "Requests answered", ["route", "method", "status"], registry=self._registry
         )
-        self.seconds = Histogram(
+        self._seconds = Histogram(
             "mana_http_request_seconds",
             "Time to answer",
             ["route"],
@@ -39,6 +40,16 @@ class Metrics:
         self.limited = Counter(
             "mana_rate_limited", "Requests refused by a rate limit", ["limit"], registry=self._registry
         )
+        self.events = Counter(
+            "mana_security_events", "What happened to accounts, as auth.security_events records it", ["event"],
+            registry=self._registry,
+        )  # fmt: skip
+        self.granted = Counter("mana_credits_granted", "Credits given", ["grant"], registry=self._registry)
+        self.spent = Counter("mana_credits_spent", "Credits spent over HTTP", registry=self._registry)
+        self.redis_up = Gauge(
+            "mana_redis_up", "0 while memory keeps the limits that Redis should",
+            registry=self._registry, multiprocess_mode="livemin",
+        )  # fmt: skip
         self.calls = Gauge(
             "mana_database_calls", "Calls on their way to the database, or waiting to be", ["lane", "state"],
             registry=self._registry, multiprocess_mode="livesum",
@@ -47,6 +58,25 @@ class Metrics:
             "mana_database_connections", "Connections to the database that are up", ["lane"],
             registry=self._registry, multiprocess_mode="livesum",
         )  # fmt: skip
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count an answer to a request, and how long it took."""
+        answer = route, method, status
+        found = self._answers.get(answer)
+        if not found:
+            # To look one up by its labels takes longer than to count.
+            found = self._answers[answer] = self._requests.labels(*answer), self._seconds.labels(route)
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def count(self, events: str) -> None:
+        """Count what auth.note_event left: events, and grants with their amount."""
+        for word in events.split():
+            event, _, amount = word.partition("=")
+            if amount:
+                self.granted.labels(event).inc(int(amount))
+            else:
+                self.events.labels(event).inc()
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""

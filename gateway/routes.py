@@ -70,9 +70,10 @@ class Route:
 
     @cached_property
     def sql(self) -> str:
-        """The one statement of this route."""
+        """The one statement of this route; its last column is what auth.note_event left."""
         arguments = ", ".join(f"p_{name} => ${i}" for i, name in enumerate(self.parameters, 1))
-        return f"select status, body, headers from api.{self.function}({arguments})"  # noqa: S608
+        columns = "status, body, headers, current_setting('request.events', true)"
+        return f"select {columns} from api.{self.function}({arguments})"  # noqa: S608
 
     @cached_property
     def batch_sql(self) -> str:

@@ -55,7 +55,7 @@ def services(settings: Settings) -> Callable[[web.Application], AsyncIterator[No
         database = Database(settings.database_url, settings.database_connections, settings.password_connections)
         app[SERVICES] = Services(settings, database, tokens, keys, limiter, metrics)
         try:
-            async with database.running(), _background(keys.follow()), _background(_gauge(database, metrics)):
+            async with database.running(), _background(keys.follow()), _background(_gauge(database, limiter, metrics)):
                 await _check_database(database)
                 yield
         finally:
@@ -103,9 +103,10 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def _gauge(database: Database, metrics: Metrics) -> None:
+async def _gauge(database: Database, limiter: Limiter, metrics: Metrics) -> None:
     """Write down how busy the lanes are, for whichever worker is asked."""
     while True:
+        metrics.redis_up.set(limiter.redis_up)
         for lane in database.lanes:
             metrics.calls.labels(lane.name, "waiting").set(lane.waiting)
             metrics.calls.labels(lane.name, "in_flight").set(lane.in_flight)

@@ -18,6 +18,7 @@ begin
         auth.uid(), auth.uuid_v7(v_now), p_event_type, p_session_id, auth.request_context('ip')::inet,
         auth.request_context('userAgent'), auth.request_context('requestId'), v_now
     );
+    perform auth.note_event(p_event_type);
 end
 $$;
 

@@ -40,6 +40,7 @@ begin
             p_type => 'bonus', p_counter_account => 'daily_grants', p_free => v_amount, p_paid => 0,
             p_description => 'Daily credits', p_grant_window => v_window, p_at => v_now
         );
+        perform auth.note_event('daily_grant', v_amount);
     end if;
     select * into strict balance from credits.balances where user_id = v_user_id;
 end

@@ -28,6 +28,7 @@ begin
             p_type => 'bonus', p_counter_account => 'signup_grants', p_free => v_bonus, p_paid => 0,
             p_description => 'Signup bonus', p_grant_window => 0, p_at => p_created_at
         );
+        perform auth.note_event('signup_bonus', v_bonus);
     end if;
 end
 $$;

@@ -117,6 +117,7 @@ select set_eq(
     ('auth.log_out()',                                'mana_auth', 'definer', 'volatile',  'gateway'),
     ('auth.log_out_by_refresh_token(uuid,text)',      'mana_auth', 'definer', 'volatile',  'gateway'),
     ('auth.next_refresh_token(uuid,text,bytea)',      'mana_auth', 'invoker', 'immutable', ''),
+    ('auth.note_event(text,bigint)',                  'mana_auth', 'invoker', 'volatile',  'ledger'),
     ('auth.password_cost()',                          'mana_auth', 'invoker', 'immutable', ''),
     ('auth.record_event(text,uuid)',                  'mana_auth', 'invoker', 'volatile',  ''),
     ('auth.refresh_session(uuid,text,interval)',      'mana_auth', 'definer', 'volatile',  'gateway'),
