@@ -27,7 +27,6 @@ def create_app(settings: Settings) -> web.Application:
     app[probes.DRAINING] = asyncio.Event()
     app[probes.DATABASE_CHECK] = probes.DatabaseCheck()
     app.cleanup_ctx.append(services(settings))
-    app.on_shutdown.append(_drain)
 
     options = aiohttp_cors.ResourceOptions(
         expose_headers=_EXPOSED, allow_headers=_ALLOWED, max_age=PREFLIGHT_CACHED_FOR
@@ -38,7 +37,3 @@ def create_app(settings: Settings) -> web.Application:
         cors.add(app.router.add_route(route.method, path, api.handler(route), expect_handler=api.expect))
     probes.add_routes(app.router)
     return app
-
-
-async def _drain(app: web.Application) -> None:
-    app[probes.DRAINING].set()

@@ -100,25 +100,49 @@ class _Database:
     def given(cls, environment: Mapping[str, str], data_dir: Path) -> _Database:
         """The one of DATABASE_URL: the gateway's own where DATABASE_ADMIN_URL is set, too."""
         url = environment["DATABASE_URL"]
-        admin_url = environment.get("DATABASE_ADMIN_URL")
-        if admin_url:
-            return cls(admin_url, lambda: url)
+        if _given(environment, "DATABASE_ADMIN_URL"):
+            return cls(_admin_url(), lambda: url)
         return cls(url, lambda: deploy.gateway_url(url, data_dir / "gateway_password"))
 
 
 def _run_gateway(environment: dict[str, str], database: _Database) -> None:
-    _migrate(database.admin_url, environment)
-    if count := deploy.seed_packages(database.admin_url):
-        _step(f"{count} packages are on sale")
-
     data_dir = Path(environment["DATA_DIR"])
-    keys = KeyDirectory(data_dir / "keys")
-    if not environment.get("JWT_PRIVATE_KEY") and not keys.entries():
-        _step("making a signing key")
-        keys.generate()
-    environment.setdefault("PASSWORD_PEPPER", private_files.secret(data_dir / "pepper"))
+    _prepare(environment, database.admin_url, data_dir)
+    if not _given(environment, "PASSWORD_PEPPER"):
+        environment["PASSWORD_PEPPER"] = private_files.secret(data_dir / "pepper")
     environment["DATABASE_URL"] = database.gateway_url()
     _serve(settings.load(environment), _welcome)
+
+
+def _prepare(environment: Mapping[str, str], admin_url: str, data_dir: Path) -> None:
+    """Everything that a gateway finds there when it starts."""
+    _migrate(admin_url, environment)
+    if count := deploy.seed_packages(admin_url):
+        _step(f"{count} packages are on sale")
+    if not _given(environment, "JWT_PRIVATE_KEY") and KeyDirectory(data_dir / "keys").generate_first():
+        _step("made a signing key")
+
+
+@main.command()
+def prepare() -> None:
+    """Do what has to be done before `mana serve`: database, roles, keys. Then stop.
+
+    Applies migrations, puts packages on sale where there are none, makes a signing key in DATA_DIR where
+    there is none, and gives role mana_gateway the password of DATABASE_PASSWORD, role mana_monitor that of
+    MONITOR_PASSWORD. Safe to repeat, also by two at once.
+    """
+    given = {role: settings.secret(os.environ, name) for role, name in _PASSWORDS.items()}
+    url = _admin_url()
+    _prepare(os.environ, url, _data_dir())
+    deploy.set_passwords(url, {role: password for role, password in given.items() if password})
+    _step("done")
+
+
+_PASSWORDS = {"mana_gateway": "DATABASE_PASSWORD", deploy.MONITOR: "MONITOR_PASSWORD"}
+
+
+def _given(environment: Mapping[str, str], name: str) -> bool:
+    return bool(environment.get(name) or environment.get(f"{name}_FILE"))
 
 
 def _welcome(address: str) -> None:
@@ -259,8 +283,14 @@ def dsn() -> None:
 
 
 def _admin_url() -> str:
-    given = os.environ.get("DATABASE_ADMIN_URL") or os.environ.get("DATABASE_URL")
-    return given or local_postgres.read_url(_data_dir() / "postgres")
+    try:
+        url = settings.read(os.environ, "DATABASE_ADMIN_URL")
+        if url:
+            return settings.with_password(url, settings.read(os.environ, "DATABASE_ADMIN_PASSWORD"))
+        url = settings.read(os.environ, "DATABASE_URL")
+    except ValueError as error:
+        raise OperatorError(f"the database's URL or password {error}") from error
+    return url or local_postgres.read_url(_data_dir() / "postgres")
 
 
 def _data_dir() -> Path:
@@ -284,9 +314,21 @@ def _key_directory() -> KeyDirectory:
 
 @keys.command()
 @_bits
-def generate(bits: int) -> None:
-    """Make the first key. It signs at once."""
-    click.echo(_key_directory().generate(bits))
+@click.option("--env", "environment", is_flag=True, help="Write .env for the stack instead, with all of its secrets.")
+@click.option("--secrets", type=click.Path(file_okay=False, path_type=Path), metavar="DIRECTORY",
+              help="With --env: keep the secrets in files there, for deploy/compose.secrets.yml.")  # fmt: skip
+def generate(bits: int, environment: bool, secrets: Path | None) -> None:
+    """Make the first key. It signs at once.
+
+    With --env: write .env for docker compose, each secret drawn at random. What is there already stays.
+    """
+    if secrets and not environment:
+        raise click.UsageError("--secrets goes with --env")
+    if not environment:
+        click.echo(_key_directory().generate(bits))
+        return
+    settings.write_environment(Path(".env"), secrets)
+    _step("wrote .env; set DOMAIN in it")
 
 
 @keys.command()
@@ -347,8 +389,7 @@ def create(email: str, name: str | None, password: str) -> None:
 
 
 def _pepper() -> str:
-    pepper = os.environ.get("PASSWORD_PEPPER")
-    if pepper:
+    if pepper := settings.secret(os.environ, "PASSWORD_PEPPER"):
         return pepper
     stored = _data_dir() / "pepper"
     if not stored.exists():

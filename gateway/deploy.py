@@ -15,7 +15,7 @@ import hashlib
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,7 @@ from gateway.problems import OperatorError
 SCHEMAS = ("auth", "credits", "api")
 DEFINERS = ("mana_auth", "mana_ledger", "mana_auditor")
 ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_backend", "mana_reader")
+MONITOR = "mana_monitor"  # what an exporter logs in as
 LOCK_KEY = 0x6D616E61  # "mana"; the number after it is for the connection that migrates
 OTHER_DEPLOY_AWAITED_FOR: LiteralString = "60s"
 LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
@@ -133,12 +134,31 @@ def gateway_url(admin_url: str, password_file: Path) -> str:
                 hint="set DATABASE_URL to the gateway's own URL and DATABASE_ADMIN_URL to the administrator's",
             )
         password = private_files.secret(password_file)
-        # Hashed on this side: neither the server nor its log ever sees the password.
-        verifier = connection.pgconn.encrypt_password(password.encode(), b"mana_gateway", b"scram-sha-256")
-        connection.execute(sql.SQL("alter role mana_gateway password {}").format(sql.Literal(verifier.decode())))
+        _set_password(connection, "mana_gateway", password)
     parts = urlsplit(admin_url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"mana_gateway:{password}@{host}"))
+
+
+def set_passwords(admin_url: str, passwords: Mapping[str, str]) -> None:
+    """Let roles log in with these passwords. mana_monitor, which may read statistics alone, is made first."""
+    with connect(admin_url) as connection, connection.transaction():
+        # Two at once would update one row of the catalog, and one of them be refused.
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+        for role, password in passwords.items():
+            if role == MONITOR:
+                if connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone() is None:
+                    connection.execute("create role mana_monitor login connection limit 5")
+                connection.execute("grant pg_monitor to mana_monitor")
+                database = sql.Identifier(connection.info.dbname)
+                connection.execute(sql.SQL("grant connect on database {} to mana_monitor").format(database))
+            _set_password(connection, role, password)
+
+
+def _set_password(connection: psycopg.Connection, role: str, password: str) -> None:
+    # Hashed on this side: neither the server nor its log ever sees the password.
+    verifier = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+    connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(verifier)))
 
 
 def _has_password(connection: psycopg.Connection) -> bool:

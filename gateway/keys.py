@@ -127,10 +127,15 @@ class KeyDirectory:
         with self._changing():
             if self.entries():
                 raise OperatorError("there are signing keys already", hint="run: mana keys rotate")
-            now = time.time()
-            kid = self._create(bits)
-            self._write_manifest([ManifestEntry(kid, now, now)])
-            return kid
+            return self._write_first(bits)
+
+    def generate_first(self) -> bool:
+        """Make a key unless there is one already; says whether it did."""
+        with self._changing():
+            if self.entries():
+                return False
+            self._write_first(MINIMUM_BITS)
+            return True
 
     def rotate(self, bits: int, lead: float, token_ttl: float) -> ManifestEntry:
         """Publish a new key that signs ``lead`` seconds from now.
@@ -174,6 +179,12 @@ class KeyDirectory:
             yield
         finally:
             os.close(descriptor)
+
+    def _write_first(self, bits: int) -> str:
+        now = time.time()
+        kid = self._create(bits)
+        self._write_manifest([ManifestEntry(kid, now, now)])
+        return kid
 
     def _create(self, bits: int) -> str:
         if bits < MINIMUM_BITS:

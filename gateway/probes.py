@@ -32,6 +32,7 @@ def add_routes(router: web.UrlDispatcher) -> None:
     router.add_get("/health", _health)
     router.add_get("/health/live", _live)
     router.add_get("/health/ready", _health)
+    router.add_get("/health/serving", _serving)
     router.add_get("/metrics", _metrics)
     router.add_get("/.well-known/jwks.json", _jwks)
     router.add_get("/openapi.json", _openapi(openapi.document()))
@@ -81,6 +82,14 @@ async def _health(request: web.Request) -> web.Response:
 async def _live(_: web.Request) -> web.Response:
     """Whether this worker runs at all: nothing else can be put right by restarting it."""
     return web.Response(body=b'{"status":"ok"}', content_type=JSON)
+
+
+async def _serving(request: web.Request) -> web.Response:
+    """Whether a proxy should send requests here: until the stop begins. Without the database it should, too:
+    then somebody has to say so in the form of every error."""
+    stopping = request.app[DRAINING].is_set()
+    body = b'{"status":"stopping"}' if stopping else b'{"status":"ok"}'
+    return web.Response(body=body, status=503 if stopping else 200, content_type=JSON)
 
 
 async def _metrics(request: web.Request) -> web.Response:

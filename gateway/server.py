@@ -21,14 +21,14 @@ import uvloop
 from aiohttp import web
 from prometheus_client.multiprocess import mark_process_dead
 
-from gateway import answers, logs
+from gateway import answers, logs, probes
 from gateway.app import create_app
 from gateway.metrics import MULTIPROCESS
 from gateway.problems import OperatorError
 from gateway.settings import Settings
 
 DRAINED_WITHIN = 10.0  # seconds that requests in flight get when a worker stops
-KILLED_AFTER = 15.0  # seconds that a worker gets in all
+KILLED_AFTER = 15.0  # seconds that a worker gets in all, once it takes no more requests
 RESTARTED_AFTER = 0.2  # seconds
 NOT_SET_UP = 78  # exit code of a worker for which trying again is no use (EX_CONFIG)
 BACKLOG = 1024  # connections
@@ -81,8 +81,9 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
 
+    app = create_app(settings)
     runner = _Runner(
-        create_app(settings),
+        app,
         access_log=None,
         shutdown_timeout=DRAINED_WITHIN,
         auto_decompress=False,
@@ -94,6 +95,9 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
         ready()
         await stopped.wait()
+        # For whoever asks before each request, or is told to in a moment: there are no more to be sent here.
+        app[probes.DRAINING].set()
+        await asyncio.sleep(settings.drain_seconds)
     finally:
         await runner.cleanup()
 
@@ -184,7 +188,7 @@ class _Supervisor:
         for worker in self._workers:
             worker.terminate()
         for worker in self._workers:
-            worker.join(KILLED_AFTER)
+            worker.join(self._settings.drain_seconds + KILLED_AFTER)
             if worker.is_alive():
                 worker.kill()
                 worker.join()

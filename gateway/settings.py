@@ -1,18 +1,28 @@
-"""Settings from the environment, typed and checked once at start."""
+"""Settings from the environment, typed and checked once at start.
+
+Each can also be given as a file: where NAME is empty, NAME_FILE names a file that holds it (a Docker
+secret, say). A line end at the end of it does not count.
+"""
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from gateway import private_files
 from gateway.problems import OperatorError
+
+_PACKAGED = Path(__file__).parent / "_env.example"
+EXAMPLE = _PACKAGED if _PACKAGED.exists() else Path(__file__).parent.parent / ".env.example"
 
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)?", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
@@ -99,6 +109,9 @@ class Settings:
         "2",
         "connections of each worker for calls that hash a password",
     )
+    database_password: str = _setting(
+        "DATABASE_PASSWORD", _secret, "", "password for DATABASE_URL, where it holds none", secret=True
+    )
     data_dir: Path = _setting("DATA_DIR", Path, ".dev", "where signing keys are kept")
     password_pepper: str = _setting(
         "PASSWORD_PEPPER",
@@ -136,6 +149,9 @@ class Settings:
     trusted_proxies: int = _setting(
         "TRUSTED_PROXIES", _whole(0, 10), "0", "proxies in front that append to X-Forwarded-For"
     )
+    drain_seconds: int = _setting(
+        "DRAIN_SECONDS", _whole(0, 60), "0", "seconds that a stopping gateway still takes requests"
+    )
     log_level: str = _setting("LOG_LEVEL", _level, "info", "debug, info, warning or error")
 
 
@@ -150,9 +166,11 @@ class Variable:
     field: str
 
 
-# What only `mana migrate` and `mana run` read.
+# What only `mana migrate`, `mana prepare` and `mana run` read.
 MIGRATION_VARIABLES = (
     Variable("DATABASE_ADMIN_URL", "", "PostgreSQL, as an administrator, for migrations", True, ""),
+    Variable("DATABASE_ADMIN_PASSWORD", "", "password for DATABASE_ADMIN_URL, where it holds none", True, ""),
+    Variable("MONITOR_PASSWORD", "", "password of role mana_monitor, which mana prepare makes", True, ""),
     Variable("CREDITS_SIGNUP_BONUS", "", "credits on registration, written at migration (150)", False, ""),
     Variable("CREDITS_DAILY_FREE", "", "credits every 24 hours, written at migration (5)", False, ""),
 )
@@ -175,25 +193,86 @@ def load(environment: Mapping[str, str]) -> Settings:
     wrong: list[str] = []
     for f in fields(Settings):
         name, default = f.metadata["name"], f.metadata["default"]
-        text = environment.get(name) or default
-        if text is None:
-            wrong.append(f"{name} is not set ({f.metadata['about']})")
-            continue
         try:
-            values[f.name] = f.metadata["parse"](text)
+            text = read(environment, name) or default
+            if text is None:
+                wrong.append(f"{name} is not set ({f.metadata['about']})")
+            else:
+                values[f.name] = f.metadata["parse"](text) if text or f.metadata["parse"] is not _secret else ""
         except ValueError as error:
             wrong.append(f"{name} {error}")
     if wrong:
         raise OperatorError("\n".join(wrong), hint="see .env.example, or let `mana run` set up a private service")
+    values["database_url"] = with_password(values["database_url"], values["database_password"])
     return Settings(**values)
+
+
+def read(environment: Mapping[str, str], name: str) -> str:
+    """The variable, or what is in the file that NAME_FILE names; empty when neither is set.
+
+    Raises ValueError when both are set, and when the file cannot be read.
+    """
+    given, path = environment.get(name, ""), environment.get(f"{name}_FILE", "")
+    if given and path:
+        raise ValueError(f"is set, and so is {name}_FILE: one of them is too many")
+    if not path:
+        return given
+    try:
+        return Path(path).read_text().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise ValueError(f"cannot be read from the file of {name}_FILE: {reason}") from None
+
+
+def secret(environment: Mapping[str, str], name: str) -> str:
+    """A secret of NAME or NAME_FILE, empty when neither is set. Raises OperatorError when it is weak."""
+    try:
+        value = read(environment, name)
+        return _secret(value) if value else ""
+    except ValueError as error:
+        raise OperatorError(f"{name} {error}") from error
+
+
+def with_password(url: str, password: str) -> str:
+    """The URL of a database with this password, unless it has one, or there is none."""
+    parts = urlsplit(url)
+    if not password or parts.password:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.rstrip(':')}:{quote(password, safe='')}@{host}"))
+
+
+# What the stack draws at random: docker-compose.yml says who gets which.
+STACK_SECRETS = (
+    "POSTGRES_PASSWORD", "DATABASE_PASSWORD", "MONITOR_PASSWORD", "REDIS_PASSWORD", "PASSWORD_PEPPER",
+    "GRAFANA_PASSWORD", "BACKUP_PASSPHRASE",
+)  # fmt: skip
+
+
+def write_environment(path: Path, directory: Path | None) -> None:
+    """Write .env.example with all secrets of the stack drawn, or drawn into files of a directory.
+
+    Raises OperatorError when there is one: its secrets would be lost, and with the pepper every password.
+    """
+    if path.exists():
+        raise OperatorError(f"{path} is there already", hint="move it away; its secrets are in use")
+    text = EXAMPLE.read_text()
+    for name in STACK_SECRETS:
+        value = secrets.token_urlsafe(32)
+        if directory:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private_files.write(directory / name.lower(), value)
+            # Their readers are other accounts, of the containers; the directory keeps everybody else out.
+            (directory / name.lower()).chmod(0o444)
+        else:
+            text = text.replace(f"\n{name}=\n", f"\n{name}={value}\n")
+    private_files.write(path, text)
 
 
 def grant_amount(environment: Mapping[str, str], name: str) -> int | None:
     """CREDITS_SIGNUP_BONUS or CREDITS_DAILY_FREE, None when it is not set. Raises OperatorError."""
-    text = environment.get(name)
-    if not text:
-        return None
     try:
-        return _whole(0, 10**9)(text)
+        text = read(environment, name)
+        return _whole(0, 10**9)(text) if text else None
     except ValueError as error:
         raise OperatorError(f"{name} {error}") from error

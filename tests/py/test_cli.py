@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import click
 import psycopg
 import pytest
 
 from gateway.cli import main
-from gateway.settings import MIGRATION_VARIABLES, variables
+from gateway.settings import MIGRATION_VARIABLES, STACK_SECRETS, variables
 from support import PASSWORD, PEPPER, Cluster, Database, Gateway, Service, assert_problem, free_port, mana
 
 Done = subprocess.CompletedProcess[str]
@@ -369,8 +372,11 @@ def test_settings_list_every_variable_and_what_is_wrong() -> None:
 
 def test_the_example_lists_exactly_the_variables_that_are_read() -> None:
     listed = re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE)
-    known = [variable.name for variable in (*variables(), *MIGRATION_VARIABLES)]
-    assert sorted(listed) == sorted(known)
+    known = {variable.name for variable in (*variables(), *MIGRATION_VARIABLES)}
+    stack = re.findall(r"\$\{([A-Z][A-Z0-9_]+)", (EXAMPLE.parent / "docker-compose.yml").read_text())
+    of_images = {name for name in stack if name.endswith(("_IMAGE", "_BASE")) or name == "PGBOUNCER_VERSION"}
+    assert sorted(listed) == sorted(known | set(stack) - of_images)
+    assert set(STACK_SECRETS) <= set(stack)
 
 
 def test_the_example_is_itself_a_file_of_good_settings_but_for_what_must_be_set() -> None:
@@ -379,6 +385,69 @@ def test_the_example_is_itself_a_file_of_good_settings_but_for_what_must_be_set(
     assert done.returncode == 1
     errors = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("error:")]
     assert errors == [variable.name for variable in variables() if variable.default is None]
+
+
+def test_a_setting_can_be_in_a_file(database: Database, tmp_path: Path) -> None:
+    def in_file(name: str, content: str) -> dict[str, str]:
+        (tmp_path / name).write_text(content)
+        return {f"{name}_FILE": str(tmp_path / name)}
+
+    url = urlsplit(database.gateway_url)
+    host = url.netloc.rpartition("@")[2]
+    environment = {
+        "DATABASE_URL": urlunsplit(url._replace(netloc=f"mana_gateway@{host}")),
+        **in_file("DATABASE_PASSWORD", unquote(url.password or "") + "\n"),
+        **in_file("PASSWORD_PEPPER", PEPPER),
+    }
+    done = mana("serve", environment=environment)
+    assert_failed(done, "DATABASE_PASSWORD is too weak", "see .env.example, or let `mana run` set up a private service")
+    done = mana("serve", environment={**environment, "PASSWORD_PEPPER": PEPPER})
+    assert "PASSWORD_PEPPER is set, and so is PASSWORD_PEPPER_FILE" in done.stderr
+    done = mana("serve", environment={**environment, "PASSWORD_PEPPER_FILE": str(tmp_path / "none")})
+    assert "PASSWORD_PEPPER cannot be read from the file of PASSWORD_PEPPER_FILE: No such file" in done.stderr
+
+
+def test_the_administrators_url_and_password_can_be_in_files(database: Database, tmp_path: Path) -> None:
+    url = urlsplit(database.admin_url)
+    (tmp_path / "url").write_text(urlunsplit(url._replace(netloc=f"postgres@{url.netloc.rpartition('@')[2]}")))
+    (tmp_path / "password").write_text(f"{unquote(url.password or '')}\n")
+    environment = {
+        "DATABASE_ADMIN_URL_FILE": str(tmp_path / "url"), "DATABASE_ADMIN_PASSWORD_FILE": str(tmp_path / "password"),
+    }  # fmt: skip
+    done = mana("ledger", "verify", environment=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def in_directory(directory: Path, *arguments: str) -> Done:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments], cwd=directory, env={"PATH": os.environ["PATH"]},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_an_environment_for_the_stack_has_every_secret_drawn(tmp_path: Path) -> None:
+    assert in_directory(tmp_path, "keys", "generate", "--env").returncode == 0
+    written = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (tmp_path / ".env").read_text(), re.MULTILINE))
+    secrets = [written[name] for name in STACK_SECRETS]
+    assert len(set(secrets)) == len(STACK_SECRETS)
+    assert all(re.fullmatch(r"[\w-]{43}", secret) for secret in secrets)
+    assert {name for name, value in written.items() if value} == set(STACK_SECRETS)
+    assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
+
+    before = (tmp_path / ".env").read_text()
+    done = in_directory(tmp_path, "keys", "generate", "--env")
+    assert_failed(done, r"\.env is there already", "move it away; its secrets are in use")
+    assert (tmp_path / ".env").read_text() == before
+
+
+def test_its_secrets_can_be_files(tmp_path: Path) -> None:
+    done = in_directory(tmp_path, "keys", "generate", "--env", "--secrets", "secrets")
+    assert done.returncode == 0, done.stderr
+    assert not re.findall(r"^([A-Z0-9_]+)=.+$", (tmp_path / ".env").read_text(), re.MULTILINE)
+    files = {path.name.upper(): path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert sorted(files) == sorted(STACK_SECRETS)
+    assert len(set(files.values())) == len(files)
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
 
 
 def test_psql_runs_as_administrator_and_keeps_the_password_out_of_the_command_line(database: Database) -> None:

@@ -11,10 +11,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -26,6 +29,7 @@ from support import (
     Database,
     Gateway,
     PgBouncer,
+    Redis,
     Reply,
     Service,
     Session,
@@ -464,6 +468,90 @@ async def test_metrics_of_a_worker_that_died_are_kept_and_its_gauges_are_not(dat
                 assert time.monotonic() < deadline
                 await asyncio.sleep(0.1)
             assert sample(text, "mana_database_connections", lane="quick") <= 16
+
+
+async def test_metrics_count_what_happened_to_accounts_and_credits(database: Database) -> None:
+    with Gateway(database.gateway_url, {"WORKERS": "2"}) as gateway:
+        async with Service(gateway.url) as service:
+            session = await service.new_session()
+            await service.login(session.email, "a wrong password")
+            for _ in range(2):
+                assert (await session.use(7, idempotencyKey="once")).status == 200
+            assert (await session.use(1000)).status == 402
+            await together(*(session.use(1) for _ in range(20)))
+            first = await service.refresh(session.refresh_token)
+            await service.refresh(first.body["refreshToken"])
+            assert (await service.refresh(session.refresh_token)).status == 401
+            database.move_clock(timedelta(days=1))
+            await (await service.session(session.email)).balance()
+            database.move_clock(timedelta(0))
+            text = (await service.get("/metrics", headers={"Connection": "close"})).text
+    events = {
+        event: sample(text, "mana_security_events_total", event=event)
+        for event in ("registered", "logged_in", "login_failed", "refresh_token_reused")
+    }
+    assert events == {"registered": 1, "logged_in": 2, "login_failed": 1, "refresh_token_reused": 1}
+    assert sample(text, "mana_credits_granted_total", grant="signup_bonus") == 150
+    assert sample(text, "mana_credits_granted_total", grant="daily_grant") == 5
+    assert sample(text, "mana_credits_spent_total") == 27, "a replay spends nothing"
+    assert sample(text, "mana_problems_total", code="insufficient_credits") == 1
+
+
+async def test_metrics_say_that_redis_is_away(database: Database) -> None:
+    async def redis_up(service: Service) -> float:
+        await service.get(BALANCE)
+        return sample((await service.get("/metrics")).text, "mana_redis_up")
+
+    with Redis() as redis, Gateway(database.gateway_url, {**redis.environment, "RATE_LIMIT_MAX": "10000"}) as gateway:
+        async with Service(gateway.url) as service:
+            assert await redis_up(service) == 1
+            redis.stop()
+            await until(lambda: _is(redis_up(service), 0))
+            redis.start()
+            await until(lambda: _is(redis_up(service), 1))
+
+
+async def _is(value: Awaitable[float], expected: float) -> bool:
+    return await value == expected
+
+
+# ---------------------------------------------------------------- health
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_gateway_that_stops_says_so_while_it_still_serves(database: Database, workers: str) -> None:
+    with Gateway(database.gateway_url, {"DRAIN_SECONDS": "3", "WORKERS": workers}) as gateway:
+        async with Service(gateway.url) as service:
+            session = await service.new_session()
+            assert (await service.get("/health/serving")).status == 200
+            stopping = asyncio.create_task(asyncio.to_thread(gateway.stop))
+            await until(lambda: _has_status(service, "/health/serving", 503))
+            assert (await service.get("/health/ready")).status == 503
+            assert (await session.use(1)).status == 200
+            assert await stopping == 0
+
+
+async def test_a_gateway_without_its_database_still_serves_as_far_as_a_proxy_is_concerned(cluster: Cluster) -> None:
+    with PgBouncer(cluster) as pooler, cluster.database() as own, Gateway(pooler.url(own)) as gateway:
+        async with Service(gateway.url) as service:
+            pooler.stop(signal.SIGKILL)
+            await until(lambda: _has_status(service, "/health/ready", 503))
+            assert (await service.get("/health/serving")).status == 200
+
+
+async def _has_status(service: Service, path: str, status: int) -> bool:
+    return (await service.get(path)).status == status
+
+
+async def test_the_health_check_of_a_container(gateway: Gateway, service: Service) -> None:
+    def check(*arguments: str, **environment: str) -> int:
+        command = [sys.executable, "-m", "gateway.healthcheck", *arguments]
+        return subprocess.run(command, env={"PATH": os.environ["PATH"], **environment}, check=False).returncode
+
+    assert check(PORT=str(urlsplit(gateway.url).port)) == 0
+    assert check(f"{gateway.url}/metrics") == 0
+    assert check(f"{gateway.url}/nothing") == 1
+    assert check(PORT=str(free_port())) == 1
 
 
 # ---------------------------------------------------------------- the API's page
