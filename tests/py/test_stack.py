@@ -40,6 +40,7 @@ from support import (
     assert_problem,
     free_port,
     mana,
+    public_directory,
     sample,
     start_server,
     until,
@@ -440,6 +441,46 @@ async def test_preparing_twice_at_once_and_again_changes_nothing(stack: Stack, t
     assert sorted(path.name for path in Path(data_dir, "keys").iterdir()) == before
     with psycopg.connect(stack.cluster.url("mana"), autocommit=True) as connection:
         connection.execute("create or replace function auth.password_cost() returns int language sql as 'select 4'")
+
+
+def test_with_certificates_both_ways_of_the_pooler_are_encrypted(tmp_path_factory: pytest.TempPathFactory) -> None:
+    directory = public_directory()
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(str(directory / "ca.crt"))
+    certificate.cert_chain_pems[0].write_to_path(str(directory / "tls.crt"))
+    keys = {name: directory / f"{name}.key" for name in ("nobody", "postgres")}
+    for name, path in keys.items():
+        certificate.private_key_pem.write_to_path(str(path))
+        path.chmod(0o600)
+        if os.getuid() == 0:
+            shutil.chown(path, name)
+    keys["nobody"].rename(directory / "tls.key")
+    settings = {"ssl": "on", "ssl_cert_file": str(directory / "tls.crt"), "ssl_key_file": str(keys["postgres"])}
+    with start_server(settings) as cluster:
+        _prepare(cluster, tmp_path_factory.mktemp("keys"))
+        server = urlsplit(cluster.admin_url)
+        pooler = _Started(
+            "pgbouncer", PgBouncer._program(), LISTEN="127.0.0.1", TLS_DIRECTORY=str(directory),
+            POSTGRES_HOST=server.hostname or "", POSTGRES_PORT=str(server.port),
+        )  # fmt: skip
+        login = {
+            "host": "127.0.0.1", "port": pooler.port, "user": "mana_gateway", "dbname": "mana",
+            "password": SECRETS["DATABASE_PASSWORD"], "sslrootcert": str(directory / "ca.crt"),
+        }  # fmt: skip
+        with pooler:
+            with psycopg.connect(**login, sslmode="verify-full") as connection:
+                found = connection.execute("select ssl from pg_stat_ssl where pid = pg_backend_pid()").fetchone()
+                assert found == (True,)
+            with pytest.raises(psycopg.OperationalError, match="SSL required"):
+                psycopg.connect(**login, sslmode="disable")
+            # Another's certificate, and the pooler does not log in at the server.
+            pooler.stop(signal.SIGKILL)
+            trustme.CA().cert_pem.write_to_path(str(directory / "ca.crt"))
+            pooler.start()
+            with pytest.raises(psycopg.OperationalError):
+                psycopg.connect(**{**login, "sslmode": "require"})
+    shutil.rmtree(directory)
 
 
 @pytest.mark.parametrize("service", ["pgbouncer", "redis", "grafana"])
