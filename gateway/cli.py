@@ -75,7 +75,7 @@ def run() -> None:
     data_dir = Path(environment.setdefault("DATA_DIR", ".dev"))
     # Others may pass through, not look: as root, the server runs under another account.
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
-    if environment.get("DATABASE_URL"):
+    if _given(environment, "DATABASE_URL"):
         _run_gateway(environment, _Database.given(environment, data_dir))
         return
     server = LocalPostgres(data_dir / "postgres")
@@ -99,7 +99,7 @@ class _Database:
     @classmethod
     def given(cls, environment: Mapping[str, str], data_dir: Path) -> _Database:
         """The one of DATABASE_URL: the gateway's own where DATABASE_ADMIN_URL is set, too."""
-        url = environment["DATABASE_URL"]
+        url = _url(environment, "DATABASE_URL", "DATABASE_PASSWORD")
         if _given(environment, "DATABASE_ADMIN_URL"):
             return cls(_admin_url(), lambda: url)
         return cls(url, lambda: deploy.gateway_url(url, data_dir / "gateway_password"))
@@ -111,6 +111,7 @@ def _run_gateway(environment: dict[str, str], database: _Database) -> None:
     if not _given(environment, "PASSWORD_PEPPER"):
         environment["PASSWORD_PEPPER"] = private_files.secret(data_dir / "pepper")
     environment["DATABASE_URL"] = database.gateway_url()
+    environment.pop("DATABASE_URL_FILE", None)
     _serve(settings.load(environment), _welcome)
 
 
@@ -283,14 +284,19 @@ def dsn() -> None:
 
 
 def _admin_url() -> str:
+    return (
+        _url(os.environ, "DATABASE_ADMIN_URL", "DATABASE_ADMIN_PASSWORD")
+        or _url(os.environ, "DATABASE_URL", "DATABASE_PASSWORD")
+        or local_postgres.read_url(_data_dir() / "postgres")
+    )
+
+
+def _url(environment: Mapping[str, str], name: str, password_name: str) -> str:
     try:
-        url = settings.read(os.environ, "DATABASE_ADMIN_URL")
-        if url:
-            return settings.with_password(url, settings.read(os.environ, "DATABASE_ADMIN_PASSWORD"))
-        url = settings.read(os.environ, "DATABASE_URL")
+        url = settings.read(environment, name)
+        return url and settings.with_password(url, settings.read(environment, password_name))
     except ValueError as error:
-        raise OperatorError(f"the database's URL or password {error}") from error
-    return url or local_postgres.read_url(_data_dir() / "postgres")
+        raise OperatorError(f"{name} or {password_name} {error}") from error
 
 
 def _data_dir() -> Path:
@@ -448,8 +454,8 @@ def verify() -> None:
 def show_settings() -> None:
     """List all settings, what they are here, and what is wrong with them."""
     for variable in (*settings.variables(), *settings.MIGRATION_VARIABLES):
-        value = os.environ.get(variable.name)
-        shown = "(set)" if value and variable.secret else value or f"({variable.default or 'not set'})"
+        value, file = os.environ.get(variable.name), os.environ.get(f"{variable.name}_FILE")
+        shown = "(set)" if value and variable.secret else value or f"({file or variable.default or 'not set'})"
         click.echo(f"{variable.name:26}{shown:24}{variable.about}")
     try:
         settings.load(os.environ)

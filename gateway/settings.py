@@ -65,6 +65,10 @@ def _secret(value: str) -> str:
     return value
 
 
+def _optional_secret(value: str) -> str:
+    return _secret(value) if value else ""
+
+
 def _origins(value: str) -> tuple[str, ...]:
     origins = tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
     for origin in origins:
@@ -110,7 +114,7 @@ class Settings:
         "connections of each worker for calls that hash a password",
     )
     database_password: str = _setting(
-        "DATABASE_PASSWORD", _secret, "", "password for DATABASE_URL, where it holds none", secret=True
+        "DATABASE_PASSWORD", _optional_secret, "", "password for DATABASE_URL, where it holds none", secret=True
     )
     data_dir: Path = _setting("DATA_DIR", Path, ".dev", "where signing keys are kept")
     password_pepper: str = _setting(
@@ -198,7 +202,7 @@ def load(environment: Mapping[str, str]) -> Settings:
             if text is None:
                 wrong.append(f"{name} is not set ({f.metadata['about']})")
             else:
-                values[f.name] = f.metadata["parse"](text) if text or f.metadata["parse"] is not _secret else ""
+                values[f.name] = f.metadata["parse"](text)
         except ValueError as error:
             wrong.append(f"{name} {error}")
     if wrong:
@@ -227,8 +231,7 @@ def read(environment: Mapping[str, str], name: str) -> str:
 def secret(environment: Mapping[str, str], name: str) -> str:
     """A secret of NAME or NAME_FILE, empty when neither is set. Raises OperatorError when it is weak."""
     try:
-        value = read(environment, name)
-        return _secret(value) if value else ""
+        return _optional_secret(read(environment, name))
     except ValueError as error:
         raise OperatorError(f"{name} {error}") from error
 

@@ -360,6 +360,11 @@ def test_settings_show_what_is_set_and_hide_secrets() -> None:
     assert {shown[name] for name in environment if name != "PORT"} == {"(set)"}
 
 
+def test_settings_say_which_file_holds_one(tmp_path: Path) -> None:
+    done = mana("settings", environment={"PASSWORD_PEPPER_FILE": str(tmp_path)})
+    assert f"({tmp_path})" in done.stdout
+
+
 def test_settings_list_every_variable_and_what_is_wrong() -> None:
     done = mana("settings", environment={"PORT": "a"})
     assert done.returncode == 0
