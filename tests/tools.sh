@@ -1,6 +1,6 @@
 #!/bin/sh
 # What the tests need beside Python: a PostgreSQL server with pgTAP and plpgsql_check, pg_prove,
-# Redis, PgBouncer, wrk and Chromium. Installs what is missing from Debian's packages where it may.
+# Redis, PgBouncer, wrk, faketime and Chromium. Installs what is missing from Debian's packages where it may.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"
@@ -27,6 +27,8 @@ missing() {
     command -v redis-server >/dev/null || echo "redis-server Redis"
     command -v pgbouncer >/dev/null || echo "pgbouncer PgBouncer"
     command -v wrk >/dev/null || echo "wrk wrk"
+    set -- /usr/lib/*/faketime/libfaketimeMT.so.1
+    [ -e "$1" ] || echo "faketime faketime"
     command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo "chromium Chromium"
     [ -e "$extensions/pgtap.control" ] || echo "postgresql-$version-pgtap pgTAP (https://pgtap.org)"
     [ -e "$extensions/plpgsql_check.control" ] ||

@@ -352,3 +352,42 @@ async def one_jump(database: Database, service: Service, moment: datetime, jump:
     user = await service.session(user.email)
     assert (await user.balance())["freeCreditsRemaining"] == 147 + granted
     assert (await user.use(3)).status == 200
+
+
+@pytest.mark.parametrize("jump", ["+1s", "+1h", "+1d", "-1h", "-1d"])
+async def test_a_gateways_own_clock_that_jumps_decides_over_access_tokens_alone(
+    database: Database, tmp_path: Path, jump: str
+) -> None:
+    """The gateway judges the times of tokens by its clock; what is in the database goes by the database's."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    faked = {
+        "LD_PRELOAD": _faketime(), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "RATE_LIMIT_MAX": "1000",
+    }  # fmt: skip
+    with Gateway(database.gateway_url, faked) as gateway:
+        async with Service(gateway.url) as service:
+            session = await service.new_session()
+            before = await session.balance()
+            clock.write_text(jump)
+            answer = await session.get(BALANCE)
+            if jump in {"+1h", "+1d"}:
+                assert_problem(answer, 401, "token_expired")
+            else:
+                assert answer.status == 200, "a token that was verified stays so until it expires"
+            # A refresh token is good by the database's clock, and the new access token by the gateway's.
+            reply = await service.refresh(session.refresh_token)
+            assert reply.status == 200, reply.text
+            session.access_token = reply.body["accessToken"]
+            assert await session.balance() == before, "no grant was due, and none was paid"
+            spent = await session.use(1, idempotencyKey="once")
+            clock.write_text("+0")
+            again = await (await service.session(session.email)).use(1, idempotencyKey="once")
+            assert (spent.status, again.status, again.body) == (200, 200, spent.body)
+
+
+def _faketime() -> str:
+    """Debian's libfaketime, below the directory of the machine's kind."""
+    found = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+    assert found, "libfaketime is not installed: tests/tools.sh"
+    return str(found)
