@@ -14,8 +14,14 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from gateway.routes import Limit
+
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # set by `mana serve` before workers start
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+# What there will be to count. A counter that only appears with its first event never shows an increase.
+EVENTS = ("registered", "logged_in", "login_failed", "logged_out", "refresh_token_reused")
+GRANTS = ("signup_bonus", "daily_grant")
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -40,11 +46,17 @@ class Metrics:
         self.limited = Counter(
             "mana_rate_limited", "Requests refused by a rate limit", ["limit"], registry=self._registry
         )
+        for limit in Limit:
+            self.limited.labels(limit.value)
         self.events = Counter(
             "mana_security_events", "What happened to accounts, as auth.security_events records it", ["event"],
             registry=self._registry,
         )  # fmt: skip
         self.granted = Counter("mana_credits_granted", "Credits given", ["grant"], registry=self._registry)
+        for event in EVENTS:
+            self.events.labels(event)
+        for grant in GRANTS:
+            self.granted.labels(grant)
         self.spent = Counter("mana_credits_spent", "Credits spent over HTTP", registry=self._registry)
         self.redis_up = Gauge(
             "mana_redis_up", "0 while memory keeps the limits that Redis should",

@@ -23,7 +23,7 @@ import aiohttp
 import pytest
 from psycopg import sql
 
-from gateway.routes import BASE_PATH, ROUTES
+from gateway.routes import BASE_PATH, ROUTES, Limit
 from support import (
     Cluster,
     Database,
@@ -495,6 +495,17 @@ async def test_metrics_count_what_happened_to_accounts_and_credits(database: Dat
     assert sample(text, "mana_credits_granted_total", grant="daily_grant") == 5
     assert sample(text, "mana_credits_spent_total") == 27, "a replay spends nothing"
     assert sample(text, "mana_problems_total", code="insufficient_credits") == 1
+
+
+async def test_what_alerts_look_for_is_there_before_it_happens(database: Database) -> None:
+    """Prometheus sees no increase in a counter that appears with its first event."""
+    with Gateway(database.gateway_url, {"WORKERS": "2"}) as gateway:
+        async with Service(gateway.url) as service:
+            text = (await service.get("/metrics")).text
+    for event in ("login_failed", "refresh_token_reused"):
+        assert f'mana_security_events_total{{event="{event}"}} 0.0' in text
+    for limit in Limit:
+        assert f'mana_rate_limited_total{{limit="{limit.value}"}} 0.0' in text
 
 
 async def test_metrics_say_that_redis_is_away(database: Database) -> None:
