@@ -5,7 +5,7 @@ one route then go out together, to its function for many users: one round trip a
 of them. That function serves who can be served at once and waits for nobody; the others are called
 again alone, and all of them when it fails, for then nothing has happened. So a call ends as if it had
 always been alone. Calls that hash a password have a lane of their own, so that a flood of logins waits
-for itself and nobody else.
+for itself and nobody else; who would wait there in vain is told so at once.
 """
 
 from __future__ import annotations
@@ -101,15 +101,18 @@ class Lane:
 
     Of ``size`` connections, ``busy`` work at a time: that many the server's cores can serve, and
     calls that have to wait anyhow had better share a transaction. Others are for when a statement
-    waits for a lock. At most ``queue`` calls wait, for at most QUEUED_FOR seconds.
+    waits for a lock. At most ``queue`` calls wait, for at most QUEUED_FOR seconds. Where calls take
+    ``alike`` long, as hashing a password does, no more of them wait than can be served in that time.
     """
 
-    def __init__(self, name: str, url: str, size: int, busy: int, queue: int) -> None:
+    def __init__(self, name: str, url: str, size: int, busy: int, queue: int, *, alike: bool = False) -> None:
         self.name = name
         self._url = url
         self._size = size
         self._busy = busy
         self._queue = queue
+        self._alike = alike
+        self._takes = 0.0  # seconds that a call lately took
         self._waiting: deque[_Call] = deque()
         self._connections: list[_Connection] = []
         self._wake: asyncio.TimerHandle | None = None
@@ -149,7 +152,8 @@ class Lane:
         A Problem ``service_unavailable`` does not say whether the call was carried out: it may
         have been, when the connection broke before the answer came.
         """
-        if len(self._waiting) >= self._queue:
+        in_vain = self._alike and len(self._waiting) * self._takes > QUEUED_FOR * self.connections
+        if in_vain or len(self._waiting) >= self._queue:
             raise unavailable()
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Call(route, arguments, future, time.monotonic() + QUEUED_FOR))
@@ -308,6 +312,7 @@ class Lane:
     def _finish(self, connection: _Connection) -> None:
         calls, result = connection.calls, connection.result
         connection.calls, connection.result = [], None
+        self._takes += (time.monotonic() - connection.sent_at - self._takes) / 4
         if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
             for row, call in enumerate(calls):
                 if result.get_value(row, 0) is None:
@@ -396,7 +401,7 @@ class Database:
 
     def __init__(self, url: str, connections: int, password_connections: int) -> None:
         self.quick = Lane("quick", url, connections, busy=BUSY, queue=1000)
-        self.password = Lane("password", url, password_connections, busy=password_connections, queue=100)
+        self.password = Lane("password", url, password_connections, busy=password_connections, queue=100, alike=True)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
