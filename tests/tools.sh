@@ -1,6 +1,7 @@
 #!/bin/sh
 # What the tests need beside Python: a PostgreSQL server with pgTAP and plpgsql_check, pg_prove,
-# Redis, PgBouncer, wrk, faketime and Chromium. Installs what is missing from Debian's packages where it may.
+# Redis, PgBouncer, Prometheus, wrk, faketime and Chromium. Installs what is missing from Debian's packages
+# where it may.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"
@@ -26,6 +27,7 @@ missing() {
     command -v pg_prove >/dev/null || echo "libtap-parser-sourcehandler-pgtap-perl pg_prove (CPAN: TAP::Parser::SourceHandler::pgTAP)"
     command -v redis-server >/dev/null || echo "redis-server Redis"
     command -v pgbouncer >/dev/null || echo "pgbouncer PgBouncer"
+    command -v promtool >/dev/null || echo "prometheus Prometheus, with promtool"
     command -v wrk >/dev/null || echo "wrk wrk"
     set -- /usr/lib/*/faketime/libfaketimeMT.so.1
     [ -e "$1" ] || echo "faketime faketime"
@@ -58,7 +60,7 @@ fi
     apt-get install -qq --yes --no-install-recommends "$@" </dev/null
 } >/dev/null
 if [ -d /run/systemd/system ]; then
-    for service in redis-server pgbouncer; do
+    for service in redis-server pgbouncer prometheus; do
         case " $* " in *" $service "*) systemctl disable --quiet $service ;; esac
     done
 fi
