@@ -92,7 +92,7 @@ def test_prometheus_takes_the_configuration() -> None:
     assert "SUCCESS" in promtool("check", "rules", "--lint=all", "--lint-fatal", "alerts.yml")
 
 
-@pytest.mark.parametrize("name", ["alerts.test.yml", "alerts.days.test.yml"])
+@pytest.mark.parametrize("name", ["alerts.test.yml", "alerts.long.test.yml"])
 def test_alerts_fire_when_they_should_and_only_then(name: str) -> None:
     assert "SUCCESS" in promtool("test", "rules", name)
 
