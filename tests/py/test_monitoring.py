@@ -26,6 +26,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitoring import GRAFANA, PROMETHEUS, Selector, alerts, dashboards, expressions, rules, selectors
 from support import ROOT, Database, Gateway, Redis, Service, held_balance
 
+RUNBOOK = ROOT / "deploy" / "RUNBOOK.md"
 DASHBOARDS = dashboards()
 PANELS = [
     pytest.param(panel, id=f"{name}-{panel['id']}") for name in DASHBOARDS for panel in DASHBOARDS[name]["panels"]
@@ -118,11 +119,17 @@ def test_an_alert_says_what_it_is_and_where_to_read_on(name: str) -> None:
 
 
 def test_the_runbook_has_a_section_for_each_alert_and_no_other() -> None:
-    text = (ROOT / "deploy" / "RUNBOOK.md").read_text()
-    sections = re.findall(r"^## (\w+)\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
+    sections = re.findall(r"^## (\w+)\n(.*?)(?=^#|\Z)", RUNBOOK.read_text(), re.MULTILINE | re.DOTALL)
     assert [name for name, _ in sections] == list(alerts())
     for name, section in sections:
         assert re.findall(r"^\*(\w+):\*", section, re.MULTILINE) == ["Users", "Cause", "Do"], name
+
+
+def test_the_queries_of_the_runbook_work(database: Database) -> None:
+    queries = re.findall(r"`(select [^`]* from [^`]*)`", RUNBOOK.read_text())
+    assert len(queries) == 8
+    for query in queries:
+        database.query(query.replace("(..)", "(null)"))
 
 
 # ---------------------------------------------------------------- dashboards
