@@ -1,7 +1,7 @@
 -- credits.list_transactions
 begin;
 \ir ../setup.psql
-select plan(30);
+select plan(31);
 
 select make_users('ada', 'bob');
 
@@ -104,6 +104,13 @@ select is(cardinality(page(p_limit => 101)), 7, 'a limit of 101 is taken');
 select auth.act_as(id_of('bob'));
 select is(page(), array[-99, 150]::bigint[], 'another user sees other ones');
 select is(page(p_before => :'second_id'), array[-99, 150]::bigint[], 'also before one of mine');
+
+select count(*) from (select credits.use_credits(1, 'chat', 'One of many') from generate_series(1, 51)) as spends;
+select is(
+    (select array_agg(id) from credits.list_transactions()),
+    (select array_agg(id) from credits.list_transactions(p_limit => 50, p_offset => 0)),
+    'without being told otherwise, it is the newest fifty'
+);
 
 
 -- What it costs: from the cursor's place, not from the start
