@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import psycopg
 from psycopg import sql
@@ -149,10 +149,10 @@ class LocalPostgres:
         try:
             cluster = self._open_cluster()
             data = cluster / "data"
-            _end_left_over(data, report)
-            account = _account(data)
+            end_left_over(data, report)
+            account = account_for(data)
             if data.is_dir():
-                binaries = _binaries_for(data)
+                binaries = binaries_for(data)
             else:
                 report(f"creating a PostgreSQL {_version(binaries)} database in {cluster}")
                 self._create(cluster, binaries, account)
@@ -168,7 +168,7 @@ class LocalPostgres:
     def stop(self) -> None:
         """Shut the server down and wait for it. May be called at any time, also twice."""
         if (process := self._process) is not None:
-            _end(process.pid, gone=lambda: process.poll() is not None)
+            shut_down(process.pid, gone=lambda: process.poll() is not None)
             self._process = None
         if self._lock is not None:
             self._lock.close()
@@ -191,7 +191,7 @@ class LocalPostgres:
 
     def _open_cluster(self) -> Path:
         """Where the server's own files are, locked against any other process."""
-        cluster = _place(self.directory)
+        cluster = place(self.directory)
         # Python's files are not inherited by what it executes: the lock ends with this process.
         self._lock = (cluster / "lock").open("w")
         try:
@@ -291,36 +291,27 @@ class Account:
 
     def run(self, command: list[str]) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        return subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            cwd="/",
-            env=_environment(),
-            user=self.uid,
-            group=self.gid,
-            extra_groups=self._extra_groups(),
-        )
+        return subprocess.run(command, check=False, capture_output=True, text=True, **self.options())
 
-    def start(self, command: list[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: list[str], output: IO[bytes], environment: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start a command in its own session: a Ctrl-C in the terminal does not reach it."""
         return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            cwd="/",
-            env=_environment(),
-            start_new_session=True,
-            user=self.uid,
-            group=self.gid,
-            extra_groups=self._extra_groups(),
+            command, stdout=output, stderr=output, start_new_session=True, **self.options(environment)
         )
 
-    def _extra_groups(self) -> list[int] | None:
-        return None if self.uid is None else []
+    def options(self, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """How subprocess starts a process of the account; ``environment`` is all that it has beside a path."""
+        return {
+            "stdin": subprocess.DEVNULL,
+            "cwd": "/",
+            # Nothing of ours: it holds secrets, and PG* variables that the server would obey.
+            "env": {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **(environment or {})},
+            "user": self.uid,
+            "group": self.gid,
+            "extra_groups": None if self.uid is None else [],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,16 +322,11 @@ class Postmaster:
     port: int
 
 
-def _environment() -> dict[str, str]:
-    # Nothing of ours: it holds secrets, and PG* variables that the server would obey.
-    return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"}
-
-
-def _account(data: Path) -> Account:
-    """PostgreSQL refuses to run as root, and on data that is not its user's own."""
+def account_for(data: Path | None) -> Account:
+    """Who runs a server on this data: PostgreSQL refuses root, and data that is not its user's own."""
     if os.geteuid() != 0:
         return Account(None, None)
-    if data.exists():
+    if data and data.exists() and data.stat().st_uid != 0:
         return Account(data.stat().st_uid, data.stat().st_gid)
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
@@ -349,11 +335,11 @@ def _account(data: Path) -> Account:
     raise OperatorError("PostgreSQL does not run as root and there is no user `postgres` or `nobody`")
 
 
-def _place(directory: Path) -> Path:
+def place(directory: Path) -> Path:
     """The cluster's directory, made on first use where the server's account can reach it."""
     cluster = directory / "cluster"
     if not cluster.exists():
-        account = _account(cluster.resolve() / "data")
+        account = account_for(cluster.resolve() / "data")
         target = cluster.resolve()
         target.mkdir(parents=True, exist_ok=True)
         target.chmod(0o711)
@@ -429,14 +415,14 @@ def _command_of(pid: int) -> str:
     return listed.stdout
 
 
-def _end_left_over(data: Path, report: Report) -> None:
+def end_left_over(data: Path, report: Report) -> None:
     """Stop a server whose owner was killed. The lock is ours, so nobody uses it any more."""
     if running := _running_postmaster(data):
         report("stopping the PostgreSQL server that a killed run left behind")
-        _end(running.pid, gone=lambda: _running_postmaster(data) is None)
+        shut_down(running.pid, gone=lambda: _running_postmaster(data) is None)
 
 
-def _end(pid: int, gone: Callable[[], bool]) -> None:
+def shut_down(pid: int, gone: Callable[[], bool]) -> None:
     """Shut a server down, more roughly with each deadline and with each further Ctrl-C."""
     for number, patience in SHUTDOWN:
         if gone():
@@ -451,7 +437,8 @@ def _end(pid: int, gone: Callable[[], bool]) -> None:
                 time.sleep(0.02)
 
 
-def _binaries_for(data: Path) -> Path:
+def binaries_for(data: Path) -> Path:
+    """The programs of the version that made the data. Raises OperatorError when they are not installed."""
     version = int((data / "PG_VERSION").read_text())
     found = _installed()
     if version not in found:
