@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import click
 import psycopg
 
 from gateway import __version__, deploy, local_postgres, passwords, private_files, settings
+from gateway import backup as backups
 from gateway.keys import MINIMUM_BITS, PUBLISHED_FOR, KeyDirectory
 from gateway.local_postgres import LocalPostgres
 from gateway.problems import OperatorError
@@ -23,6 +27,8 @@ from gateway.requests import new_email, new_password
 
 FAILED = 1  # exit code of an error that has one clear line; click's own is 2
 DISCREPANCIES = 3  # exit code of `ledger verify` when there are any
+
+T = TypeVar("T")
 
 
 class _Group(click.Group):
@@ -303,6 +309,79 @@ def _data_dir() -> Path:
     return Path(os.environ.get("DATA_DIR") or ".dev")
 
 
+# ---------------------------------------------------------------- backups
+
+
+def _moment(value: str) -> datetime:
+    try:
+        parsed = datetime.fromisoformat(value)
+    except ValueError:
+        raise click.BadParameter("must be a time such as 2026-11-22 11:35:07+01:00") from None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+@main.group(invoke_without_command=True)
+@click.pass_context
+def backup(context: click.Context) -> None:
+    """Take a backup with pgBackRest, restore it into a scratch server and check it there.
+
+    Every page and index with pg_amcheck, the books with credits.verify_ledger(). When it is good, all but the
+    newest BACKUP_KEEP go; until then the older ones stay. It is encrypted with BACKUP_PASSPHRASE. The scratch
+    server is in DATA_DIR, which needs room for the whole database.
+    """
+    if context.invoked_subcommand is None:
+        loaded = settings.load_maintenance(os.environ)
+        _until_stopped(backups.back_up(_admin_url(), loaded, _step))
+
+
+@backup.command("list")
+def list_backups() -> None:
+    """List what is in the repository: when it was complete, sizes, whether it passed its checks."""
+    passphrase = settings.load_maintenance(os.environ).passphrase
+    for found in _until_stopped(backups.listed(passphrase)):
+        checked = f"checked {found.checked:%Y-%m-%d %H:%M:%SZ}" if found.checked else "not checked"
+        click.echo(f"{found.finished:%Y-%m-%d %H:%M:%SZ}  {found}, {checked}")
+
+
+@main.command()
+@click.argument("directory", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--to", type=_moment, metavar="TIME", help="The moment to go back to; UTC where it has no offset.")
+@click.option("--check", is_flag=True, help="Start a private server on it, and check it as `mana backup` does.")
+def restore(directory: Path, to: datetime | None, check: bool) -> None:
+    """Restore the database into DIRECTORY, which is empty or not there.
+
+    As it was last, or at any moment since the first backup ended. Start a server on DIRECTORY that has
+    pgBackRest's configuration and BACKUP_PASSPHRASE as the one before: it takes the last changes from the archive.
+    """
+    passphrase = settings.load_maintenance(os.environ).passphrase
+    url = os.environ.get("DATABASE_ADMIN_URL") or "postgresql://postgres@/mana"  # for its names alone
+    _until_stopped(backups.restore(directory.resolve(), passphrase, to, _step, check_as=url if check else None))
+    _step(f"start PostgreSQL on {directory}")
+
+
+@main.command()
+def maintain() -> None:
+    """Take backups and check the books on a schedule, for as long as it runs.
+
+    Every BACKUP_EVERY what `mana backup` does, every LEDGER_EVERY what `mana ledger verify` does. Metrics
+    are on MAINTENANCE_PORT.
+    """
+    # Late, because it takes a moment that no other command has to wait for.
+    from gateway import logs, maintain  # noqa: PLC0415
+
+    loaded = settings.load_maintenance(os.environ)
+    logs.configure(loaded.log_level)
+    with contextlib.suppress(asyncio.CancelledError):  # SIGTERM is how it ends
+        backups.interruptible(maintain.maintain(_admin_url(), loaded))
+
+
+def _until_stopped(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        return backups.interruptible(work)
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
+
+
 # ---------------------------------------------------------------- keys
 
 
@@ -453,7 +532,7 @@ def verify() -> None:
 @main.command("settings")
 def show_settings() -> None:
     """List all settings, what they are here, and what is wrong with them."""
-    for variable in (*settings.variables(), *settings.MIGRATION_VARIABLES):
+    for variable in (*settings.variables(), *settings.MIGRATION_VARIABLES, *settings.MAINTENANCE_VARIABLES):
         value, file = os.environ.get(variable.name), os.environ.get(f"{variable.name}_FILE")
         shown = "(set)" if value and variable.secret else value or f"({file or variable.default or 'not set'})"
         click.echo(f"{variable.name:26}{shown:24}{variable.about}")

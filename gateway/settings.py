@@ -159,6 +159,22 @@ class Settings:
     log_level: str = _setting("LOG_LEVEL", _level, "info", "debug, info, warning or error")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Maintenance:
+    """What `mana backup`, `mana restore` and `mana maintain` run with."""
+
+    passphrase: str = _setting(
+        "BACKUP_PASSPHRASE", _optional_secret, "", "backups are encrypted with it; empty: they are not", secret=True
+    )
+    keep: int = _setting("BACKUP_KEEP", _whole(1, 1000), "7", "backups that stay; older ones go when a new one is good")
+    backup_every: timedelta = _setting("BACKUP_EVERY", duration, "1d", "time from one backup to the next")
+    ledger_every: timedelta = _setting("LEDGER_EVERY", duration, "15m", "time from one check of the ledger to the next")
+    port: int = _setting("MAINTENANCE_PORT", _whole(0, 65535), "9187", "TCP port of the metrics of `mana maintain`")
+    host: str = _setting("HOST", _text, "127.0.0.1", "address to listen on; 0.0.0.0 for all")
+    data_dir: Path = _setting("DATA_DIR", Path, ".dev", "where a backup is restored to be checked")
+    log_level: str = _setting("LOG_LEVEL", _level, "info", "debug, info, warning or error")
+
+
 @dataclass(frozen=True, slots=True)
 class Variable:
     """How one setting is named, described and defaulted."""
@@ -180,12 +196,18 @@ MIGRATION_VARIABLES = (
 )
 
 
-def variables() -> list[Variable]:
-    """All settings of the gateway, in the order of the class."""
+def variables(kind: type[Settings | Maintenance] = Settings) -> list[Variable]:
+    """All settings of the gateway, or of maintenance, in the order of the class."""
     return [
         Variable(f.metadata["name"], f.metadata["default"], f.metadata["about"], f.metadata["secret"], f.name)
-        for f in fields(Settings)
+        for f in fields(kind)
     ]
+
+
+# What `mana backup`, `mana restore` and `mana maintain` read beside those of the gateway.
+MAINTENANCE_VARIABLES = tuple(
+    variable for variable in variables(Maintenance) if variable.name not in {known.name for known in variables()}
+)
 
 
 def load(environment: Mapping[str, str]) -> Settings:
@@ -193,9 +215,25 @@ def load(environment: Mapping[str, str]) -> Settings:
 
     An empty variable counts as not set. Values never appear in the error: they may be secrets.
     """
+    values, wrong = _values(Settings, environment)
+    if wrong:
+        raise OperatorError("\n".join(wrong), hint="see .env.example, or let `mana run` set up a private service")
+    values["database_url"] = with_password(values["database_url"], values["database_password"])
+    return Settings(**values)
+
+
+def load_maintenance(environment: Mapping[str, str]) -> Maintenance:
+    """The same for backups and checks."""
+    values, wrong = _values(Maintenance, environment)
+    if wrong:
+        raise OperatorError("\n".join(wrong))
+    return Maintenance(**values)
+
+
+def _values(kind: type[Settings | Maintenance], environment: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     values: dict[str, Any] = {}
     wrong: list[str] = []
-    for f in fields(Settings):
+    for f in fields(kind):
         name, default = f.metadata["name"], f.metadata["default"]
         try:
             text = read(environment, name) or default
@@ -205,10 +243,7 @@ def load(environment: Mapping[str, str]) -> Settings:
                 values[f.name] = f.metadata["parse"](text)
         except ValueError as error:
             wrong.append(f"{name} {error}")
-    if wrong:
-        raise OperatorError("\n".join(wrong), hint="see .env.example, or let `mana run` set up a private service")
-    values["database_url"] = with_password(values["database_url"], values["database_password"])
-    return Settings(**values)
+    return values, wrong
 
 
 def read(environment: Mapping[str, str], name: str) -> str:

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the tests need beside Python: a PostgreSQL server with pgTAP and plpgsql_check, pg_prove,
-# Redis, PgBouncer, Prometheus, wrk, faketime and Chromium. Installs what is missing from Debian's packages
-# where it may.
+# Redis, PgBouncer, pgBackRest, Prometheus, wrk, faketime and Chromium. Installs what is missing from Debian's
+# packages where it may.
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"
@@ -28,6 +28,7 @@ missing() {
     command -v redis-server >/dev/null || echo "redis-server Redis"
     command -v pgbouncer >/dev/null || echo "pgbouncer PgBouncer"
     command -v promtool >/dev/null || echo "prometheus Prometheus, with promtool"
+    command -v pgbackrest >/dev/null || echo "pgbackrest pgBackRest"
     command -v wrk >/dev/null || echo "wrk wrk"
     set -- /usr/lib/*/faketime/libfaketimeMT.so.1
     [ -e "$1" ] || echo "faketime faketime"

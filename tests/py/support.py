@@ -8,6 +8,7 @@ import http.client
 import inspect
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -32,7 +33,7 @@ from psycopg import sql
 
 from gateway import deploy
 from gateway.keys import KeyDirectory
-from gateway.local_postgres import NOT_DURABLE, LocalPostgres, find_binaries
+from gateway.local_postgres import NOT_DURABLE, LocalPostgres, account_for, find_binaries
 from gateway.problems import OperatorError
 
 if TYPE_CHECKING:
@@ -212,6 +213,62 @@ def killable_cluster() -> Iterator[tuple[LocalPostgres, Cluster]]:
         server.remove()
 
 
+class Archiving:
+    """A server that archives its WAL as postgres/production.conf says, and its encrypted repository.
+
+    The server has the passphrase in its own configuration of pgBackRest, ``server_conf``; `mana` gets it as
+    BACKUP_PASSPHRASE, in ``environment``.
+    """
+
+    def __init__(self, settings: Mapping[str, str] | None = None, *, durable: bool = True) -> None:
+        self.passphrase = secrets.token_urlsafe(32)
+        self.directory = public_directory()
+        self.repository = self.directory / "repository"
+        account = account_for(None)
+        for path in (self.repository, self.directory / "socket", self.directory / "lock"):
+            path.mkdir(mode=0o700)
+            account.own(path)
+        shared = (ROOT / "postgres" / "pgbackrest.conf").read_text()
+        for production, ours in (
+            ("repo1-path=/var/lib/pgbackrest", f"repo1-path={self.repository}"),
+            ("[mana]\npg1-path=/var/lib/postgresql/data\n", f"lock-path={self.directory}/lock\n"),
+        ):
+            assert production in shared
+            shared = shared.replace(production, ours)
+        self.conf, self.server_conf = self.directory / "pgbackrest.conf", self.directory / "server.conf"
+        self.conf.write_text(shared)
+        self.server_conf.write_text(f"{shared}repo1-cipher-type=aes-256-cbc\nrepo1-cipher-pass={self.passphrase}\n")
+        for path in (self.conf, self.server_conf):
+            path.chmod(0o600)
+            account.own(path)
+        production = (ROOT / "postgres" / "production.conf").read_text()
+        archive = dict(re.findall(r"^(archive_\w+) = '?(.+?)'?$", production, re.MULTILINE))
+        found = f'env PGBACKREST_CONFIG={self.server_conf} PGBACKREST_PG1_PATH="$PWD"'
+        archive["archive_command"] = f"{found} {archive['archive_command']}"
+        self.settings = {
+            **archive, "wal_level": "replica", "unix_socket_directories": f"{self.directory}/socket", **(settings or {})
+        }  # fmt: skip
+        self.server = LocalPostgres(self.directory / "server", durable=durable, settings=self.settings)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What `mana backup`, `restore` and `maintain` need."""
+        return {
+            "DATABASE_ADMIN_URL": self.server.url,
+            "DATA_DIR": str(self.directory / "data"),
+            "PGBACKREST_CONFIG": str(self.conf),
+            "BACKUP_PASSPHRASE": self.passphrase,
+        }
+
+    def __enter__(self) -> Self:
+        self.server.start(lambda _: None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.remove()
+        shutil.rmtree(self.directory)
+
+
 def _pg_dump(url: str, arguments: Sequence[str]) -> str:
     program = find_binaries() / "pg_dump"
     finished = subprocess.run([program, *arguments, url], check=False, capture_output=True, text=True)
@@ -227,9 +284,11 @@ def _server_in_docker(settings: Mapping[str, str]) -> Iterator[Cluster]:
 
     # The image is kept: the next run builds it from its layers in no time.
     base = os.environ.get("POSTGRES_IMAGE")
-    image = DockerImage(path=ROOT / "postgres", clean_up=False, buildargs={"BASE": base} if base else None)
+    image = DockerImage(
+        path=ROOT, dockerfile_path="postgres/Dockerfile", clean_up=False, buildargs={"BASE": base} if base else None
+    )
     image.build()
-    server = PostgresContainer(str(image), username="postgres", password=secrets.token_urlsafe(16), driver=None)
+    server = PostgresContainer(str(image), username="postgres", password=secrets.token_urlsafe(32), driver=None)
     options = {**NOT_DURABLE, **settings}
     server.with_command(["postgres", *(f"--{name}={value}" for name, value in options.items())])
 

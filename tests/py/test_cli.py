@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from gateway.cli import main
-from gateway.settings import MIGRATION_VARIABLES, STACK_SECRETS, variables
+from gateway.settings import MAINTENANCE_VARIABLES, MIGRATION_VARIABLES, STACK_SECRETS, variables
 from support import PASSWORD, PEPPER, Cluster, Database, Gateway, Service, assert_problem, free_port, mana
 
 Done = subprocess.CompletedProcess[str]
@@ -50,6 +50,7 @@ def test_the_commands_of_the_readme_are_there() -> None:
     for line in (
         "run", "serve", "migrate status", "migrate apply", "migrate rollback", "keys generate", "keys rotate", "psql",
         "user create", "user make-admin", "user disable", "ledger verify", "settings",
+        "backup", "backup list", "restore", "maintain",
     ):  # fmt: skip
         assert tuple(line.split()) in COMMANDS
 
@@ -369,7 +370,7 @@ def test_settings_list_every_variable_and_what_is_wrong() -> None:
     done = mana("settings", environment={"PORT": "a"})
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines() if line]
-    assert names == [variable.name for variable in (*variables(), *MIGRATION_VARIABLES)]
+    assert names == [variable.name for variable in (*variables(), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES)]
     assert "`mana serve` would not start:" in done.stderr
     for line in ("PORT must be", "DATABASE_URL is not set", "PASSWORD_PEPPER is not set"):
         assert line in done.stderr
@@ -377,7 +378,7 @@ def test_settings_list_every_variable_and_what_is_wrong() -> None:
 
 def test_the_example_lists_exactly_the_variables_that_are_read() -> None:
     listed = re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE)
-    known = {variable.name for variable in (*variables(), *MIGRATION_VARIABLES)}
+    known = {variable.name for variable in (*variables(), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES)}
     files = [EXAMPLE.parent / "docker-compose.yml", *(EXAMPLE.parent / "deploy").glob("compose.*.yml")]
     stack = [name for file in files for name in re.findall(r"\$\{([A-Z][A-Z0-9_]+)", file.read_text())]
     of_images = {name for name in stack if name.endswith(("_IMAGE", "_BASE")) or name == "PGBOUNCER_VERSION"}

@@ -1,0 +1,143 @@
+"""``mana maintain``: backups and the check of the books on a schedule, and what Prometheus is told of them.
+
+A backup is due BACKUP_EVERY after the last one, also when that one was taken by hand or before a restart: the
+repository knows. What fails is counted, logged and tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from gateway import backup
+from gateway.problems import OperatorError
+from gateway.settings import Maintenance
+
+RETRY = timedelta(minutes=5)  # after an attempt that failed, unless the next one is due before
+LOOK_AGAIN = timedelta(hours=1)  # at the latest: the clock may be set, and backups taken by hand
+# Between two transactions without content. Recovery stops at a commit, so without one no quiet time could be
+# restored to; and each makes the archive's lag visible.
+HEARTBEAT = 30.0  # seconds
+
+
+class Metrics:
+    """What `mana maintain` counts. Times are seconds since 1970, 0 for never."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.last = self._gauge("mana_backup_last_success_timestamp_seconds", "When the last backup was complete")
+        self.seconds = self._gauge("mana_backup_last_duration_seconds", "How long it took")
+        self.size = self._gauge("mana_backup_size_bytes", "What it takes in the repository")
+        self.checked = self._gauge(
+            "mana_backup_check_last_success_timestamp_seconds", "When a backup was last restored, and was good"
+        )
+        self.failures = Counter(
+            "mana_backup_failures", "Backups that failed, or did not pass their check", registry=self.registry
+        )
+        self.discrepancies = self._gauge("mana_ledger_discrepancies", "Rows of credits.verify_ledger(); none is sound")
+        self.ledger_checked = self._gauge("mana_ledger_last_check_timestamp_seconds", "When they were counted")
+        self.ledger_seconds = self._gauge("mana_ledger_check_seconds", "How long that took")
+        self.accounts = Gauge(
+            "mana_ledger_account_total", "Credits on an account, as credits.account_totals says", ["account"],
+            registry=self.registry,
+        )  # fmt: skip
+
+    def _gauge(self, name: str, about: str) -> Gauge:
+        return Gauge(name, about, registry=self.registry)
+
+    def show(self, backups: list[backup.Backup]) -> None:
+        """Take over what the repository says."""
+        if backups:
+            newest = backups[-1]
+            self.last.set(newest.finished.timestamp())
+            self.seconds.set((newest.finished - newest.started).total_seconds())
+            self.size.set(newest.stored)
+        self.checked.set(max((b.checked.timestamp() for b in backups if b.checked), default=0))
+
+
+async def maintain(url: str, settings: Maintenance) -> None:
+    """Go on until cancelled. Raises OSError when the port for the metrics is taken."""
+    metrics = Metrics()
+    log = structlog.get_logger()
+    server, _ = start_http_server(settings.port, settings.host, metrics.registry)
+    log.info("maintaining", port=server.server_port)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_back_up(url, settings, metrics))
+        group.create_task(_verify_ledger(url, settings, metrics))
+        group.create_task(_beat(url))
+
+
+async def _back_up(url: str, settings: Maintenance, metrics: Metrics) -> None:
+    log = structlog.get_logger()
+    while True:
+        try:
+            due = await _back_up_when_due(url, settings, metrics)
+        except (OperatorError, psycopg.Error, OSError) as error:
+            metrics.failures.inc()
+            log.warning("backup_failed", error=_named(error))
+            due = datetime.now(UTC) + min(RETRY, settings.backup_every)
+        wait = min(due - datetime.now(UTC), LOOK_AGAIN)
+        await asyncio.sleep(max(wait.total_seconds(), 0))
+
+
+async def _back_up_when_due(url: str, settings: Maintenance, metrics: Metrics) -> datetime:
+    """Take a backup if it is time, check the newest if nobody has, and return when the next one is due."""
+    log = structlog.get_logger()
+    backups = await backup.listed(settings.passphrase)
+    metrics.show(backups)
+    with backup.exclusive(settings.data_dir) as scratch:
+        if not backups or backups[-1].finished + settings.backup_every <= datetime.now(UTC):
+            newest = await backup.take(url, settings.passphrase, log.info)
+            metrics.show([*backups, newest])
+        else:
+            newest = backups[-1]
+        if not newest.checked:
+            await backup.prove(url, settings.passphrase, newest, scratch, log.info)
+            await backup.keep(settings.passphrase, newest, settings.keep)
+            metrics.show(await backup.listed(settings.passphrase))
+    return newest.finished + settings.backup_every
+
+
+async def _verify_ledger(url: str, settings: Maintenance, metrics: Metrics) -> None:
+    log = structlog.get_logger()
+    while True:
+        began = time.monotonic()
+        try:
+            async with await backup.connect(url) as connection:
+                await connection.execute(backup.ROOM)
+                cursor = await connection.execute("select count(*) from credits.verify_ledger()")
+                (discrepancies,) = await cursor.fetchone() or (0,)
+                cursor = await connection.execute("select account, total from credits.account_totals")
+                totals = await cursor.fetchall()
+        except (OperatorError, psycopg.Error) as error:
+            log.warning("ledger_check_failed", error=_named(error))
+            wait = min(RETRY, settings.ledger_every)
+        else:
+            metrics.discrepancies.set(discrepancies)
+            metrics.ledger_seconds.set(time.monotonic() - began)
+            metrics.ledger_checked.set_to_current_time()
+            for account, total in totals:
+                metrics.accounts.labels(account).set(total)
+            (log.error if discrepancies else log.info)("ledger_checked", discrepancies=discrepancies)
+            wait = settings.ledger_every
+        await asyncio.sleep(wait.total_seconds())
+
+
+async def _beat(url: str) -> None:
+    while True:
+        try:
+            async with await backup.connect(url) as connection:
+                await connection.execute("select pg_logical_emit_message(true, 'mana', 'heartbeat')")
+        except (OperatorError, psycopg.Error) as error:
+            structlog.get_logger().warning("heartbeat_failed", error=_named(error))
+        await asyncio.sleep(HEARTBEAT)
+
+
+def _named(error: Exception) -> str:
+    """What to log: our own texts hold no secrets, those of others may."""
+    return str(error) if isinstance(error, OperatorError) else type(error).__name__
