@@ -32,7 +32,7 @@ def growth(
         sides = {}
         for rows in sizes:
             name = f"ledger_{rows}"
-            own_url = _create(url, name, rows, plan)
+            own_url = create(url, name, rows, plan)
             sides[f"{rows:,} rows"] = own_url, stack.enter_context(start(_in(gateway_url, name)))
         measured = in_turns(sides, KINDS, plan)
         figures = as_figures(measured)
@@ -58,7 +58,8 @@ def growth(
     return figures
 
 
-def _create(url: str, name: str, rows: int, plan: Plan) -> str:
+def create(url: str, name: str, rows: int, plan: Plan) -> str:
+    """Make a database with a ledger of about so many rows, and return its URL."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"create database {name}".encode())
     own_url = _in(url, name)

@@ -6,7 +6,7 @@ alike. Medians are shown with their spread; the numbers are for the machine at h
 counts. After each part the books must be sound: a fast wrong answer is a failure.
 
 Further parts, each when it is asked for: the size of the ledger (growth.py), a flood of logins beside
-spends (isolation.py), memory over minutes, and PgBouncer.
+spends (isolation.py), backup and restore (restore.py), memory over minutes, and PgBouncer.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from growth import growth
 from isolation import isolation
 from measure import CONNECTIONS, KINDS, Measured, Memory, Plan, as_figures, discrepancies, in_turns, load, over_http
 from picture import draw
+from restore import restore
 from support import Gateway, PgBouncer, public_directory
 
 CONNECTIONS_OF_A_WORKER = 10  # to the database
@@ -66,6 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the other parts use the most of these")
     parser.add_argument("--growth", type=int, nargs="+", metavar="ROWS", help="sizes of the ledger, 0 1000000 say")
+    parser.add_argument("--restore", type=int, metavar="ROWS", help="backup and restore of a ledger of this size")
     parser.add_argument("--isolation", action="store_true", help="a flood of logins beside spends")
     parser.add_argument("--minutes", type=float, help="length of a steady load under which memory must not grow")
     parser.add_argument("--pgbouncer", action="store_true", help="the same work through PgBouncer")
@@ -109,6 +111,9 @@ def _bench(server: local_postgres.LocalPostgres, arguments: argparse.Namespace) 
             found.update(
                 growth(server.url, gateway_url, arguments.growth, plan, lambda url: _gateway(url, plan.workers))
             )
+
+    if arguments.restore:
+        figures["restore"] = restore(arguments.restore, plan)
 
     figures["errors"], figures["discrepancies"] = (_sum(figures, name) for name in ("errors", "discrepancies"))
     if arguments.json:
