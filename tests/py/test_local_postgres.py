@@ -205,7 +205,7 @@ def test_the_gateways_password_never_reaches_the_server(directory: Path) -> None
         assert fetch(url, "select current_user") == "mana_gateway"
         assert server.gateway_url() == url
     log = (directory / "server.log").read_text()
-    assert "alter role mana_gateway password" in log
+    assert 'alter role "mana_gateway" password' in log
     assert (directory / "gateway_password").read_text() not in log
 
 
