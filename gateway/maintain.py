@@ -7,6 +7,7 @@ repository knows. What fails is counted, logged and tried again.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -46,6 +47,9 @@ class Metrics:
             "mana_ledger_account_total", "Credits on an account, as credits.account_totals says", ["account"],
             registry=self.registry,
         )  # fmt: skip
+        self.disk_free = Gauge(
+            "mana_disk_free_ratio", "Free part of the disk, of 1", ["directory"], registry=self.registry
+        )
 
     def _gauge(self, name: str, about: str) -> Gauge:
         return Gauge(name, about, registry=self.registry)
@@ -69,7 +73,7 @@ async def maintain(url: str, settings: Maintenance) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_back_up(url, settings, metrics))
         group.create_task(_verify_ledger(url, settings, metrics))
-        group.create_task(_beat(url))
+        group.create_task(_beat(url, settings, metrics))
 
 
 async def _back_up(url: str, settings: Maintenance, metrics: Metrics) -> None:
@@ -128,12 +132,15 @@ async def _verify_ledger(url: str, settings: Maintenance, metrics: Metrics) -> N
         await asyncio.sleep(wait.total_seconds())
 
 
-async def _beat(url: str) -> None:
+async def _beat(url: str, settings: Maintenance, metrics: Metrics) -> None:
     while True:
         try:
             async with await backup.connect(url) as connection:
                 await connection.execute("select pg_logical_emit_message(true, 'mana', 'heartbeat')")
-        except (OperatorError, psycopg.Error) as error:
+            for directory in (settings.data_dir, (await backup.Server.at(url)).data):
+                disk = shutil.disk_usage(directory)
+                metrics.disk_free.labels(str(directory)).set(disk.free / disk.total)
+        except (OperatorError, psycopg.Error, OSError) as error:
             structlog.get_logger().warning("heartbeat_failed", error=_named(error))
         await asyncio.sleep(HEARTBEAT)
 
