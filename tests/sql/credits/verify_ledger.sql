@@ -21,12 +21,12 @@ end
 $$;
 drop index credits.transactions_one_per_idempotency_key, credits.transactions_one_grant_per_window;
 
-select plan(25);
+select plan(27);
 
 select make_users(
     'ada', 'balance', 'free', 'totals', 'version', 'negative', 'debt', 'no_balance', 'no_entries', 'amount', 'foreign',
     'orphan',
-    'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent', 'nothing', 'robbed', 'robber'
+    'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent', 'nothing', 'robbed', 'robber', 'skipped'
 );
 
 -- Everybody has the signup bonus, has bought 30 and spent 160 in two parts, with a key.
@@ -65,6 +65,12 @@ select ledger_is_sound();
 set local role mana_reader;
 select is_empty('select * from credits.verify_ledger()', 'a reader without claims may verify, too');
 reset role;
+
+
+update credits.settings set signup_bonus = 0;
+select make_users('buyer');
+select give_paid('buyer', 10);
+select found_ok('buyer', '{}', 'nor is anything found for who has never had a free credit');
 
 
 -- Balances
@@ -218,6 +224,17 @@ select found_ok(
     'chain',
     array['chain_is_broken (the last): starts at 179, version 3; the one before ended at 180, version 2'],
     'a balance before that is not the balance after of the one before'
+);
+
+-- The first of three has version 1: now the second has 5, and the third is as far from it as before.
+update credits.transactions
+   set version = version + 3
+ where user_id = id_of('skipped') and version > 1;
+update credits.balances set version = version + 3 where user_id = id_of('skipped');
+select found_ok(
+    'skipped',
+    array['chain_is_broken (another): starts at 150, version 5; the one before ended at 150, version 1'],
+    'versions that do not follow each other'
 );
 
 with removed as (
