@@ -1,9 +1,9 @@
 -- auth.refresh_session
 begin;
 \ir ../setup.psql
-select plan(50);
+select plan(56);
 
-select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus', 'hana', 'ivo', 'jana', 'kai');
+select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus', 'hana', 'ivo', 'jana', 'kai', 'lena');
 
 -- The successor, and null when the token is refused.
 create function tap.refresh(p_name text, p_token text)
@@ -24,6 +24,15 @@ $$;
 create function tap.reuses(p_name text) returns bigint language sql security definer as $$
     select count(*) from auth.security_events
      where user_id = tap.id_of(p_name) and event_type = 'refresh_token_reused'
+$$;
+
+create function tap.apart_from(p_name text, p_session_id uuid) returns text language sql security definer as $$
+    select concat(
+        (select string_agg(s::text, ' ' order by s.id) from auth.sessions as s
+          where s.user_id = tap.id_of(p_name) and s.id <> p_session_id),
+        (select string_agg(t::text, ' ' order by t.hash) from auth.refresh_tokens as t
+          where t.user_id = tap.id_of(p_name) and t.session_id <> p_session_id)
+    )
 $$;
 
 set local role mana_gateway;
@@ -191,6 +200,27 @@ select results_eq(
     $$ values ('admin', 'K.') $$,
     'a refresh brings the role and the name as they are now'
 );
+
+
+-- Another device of the same user
+
+select session_id as laptop, refresh_token as laptop_token
+  from auth.log_in(email_of('lena'), digest_of('lena'), 'laptop', null, '7 days') \gset
+select apart_from('lena', session_of('lena')) as before_phone \gset
+
+select set_clock('2030-01-01 02:00Z');
+select session_id, device_id, refresh_token
+  from auth.refresh_session(id_of('lena'), token_of('lena'), '7 days') \gset phone_
+select is((:'phone_session_id', :'phone_device_id')::text, (session_of('lena'), 'phone')::text, 'the phone''s own token');
+select is(apart_from('lena', session_of('lena')), :'before_phone', 'leaves the laptop''s session and token as they are');
+select session_id, device_id from auth.refresh_session(id_of('lena'), :'laptop_token', '7 days') \gset laptop_
+select is((:'laptop_session_id', :'laptop_device_id')::text, (:'laptop', 'laptop')::text, 'the laptop''s own token works');
+select refresh('lena', :'phone_refresh_token') as phone_next \gset
+select isnt(nullif(:'phone_next', ''), null, 'and so does the phone''s next one');
+
+select set_clock('2030-01-01 03:00Z');
+select is(refresh('lena', :'laptop_token'), null, 'a token of the laptop that is used twice is refused');
+select isnt(refresh('lena', :'phone_next'), null, 'and ends the laptop''s session, not the phone''s');
 
 select * from finish();
 rollback;
