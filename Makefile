@@ -2,12 +2,12 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test tools lint format types pgtap pytest soak bench psql dsn clean
+.PHONY: help run test tools lint format types pgtap pytest soak stack-test bench lock psql dsn clean
 
 BIN := .venv/bin
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 run: .venv/run.stamp ## start everything on port 3001, with its own database in .dev/; PORT and DATA_DIR change that
 	@exec $(BIN)/mana run $(ARGS)
@@ -17,11 +17,12 @@ test: tools lint types pgtap pytest ## all of the tests, as in CI
 tools: .venv/test.stamp
 	@tests/tools.sh
 
-lint: .venv/test.stamp ## style of Python and SQL
+lint: .venv/test.stamp ## style of Python, SQL and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
 	@! grep -rnI --include='*.sql' '[[:blank:]]$$' sql tests/sql
+	$(BIN)/hadolint postgres/Dockerfile deploy/*/Dockerfile tests/stack/stand_ins/Dockerfile
 
 format: .venv/test.stamp ## bring Python and the repeatable SQL into style
 	$(BIN)/ruff check --fix .
@@ -41,8 +42,20 @@ pytest: .venv/test.stamp ## the tests in Python
 soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists them
 	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 
+stack-test: .venv/test.stamp ## docker-compose.yml started in containers and used, from stand-ins for images (as root)
+	@tests/tools.sh stack
+	$(BIN)/pytest tests/stack -x -s $(ARGS)
+
 bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
 	$(BIN)/python tests/bench/run.py $(ARGS)
+
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest --python-version 3.11 \
+    --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
+
+lock: .venv/test.stamp ## pin the newest of what the gateway's image installs
+	$(COMPILE) --upgrade --output-file deploy/gateway/requirements.txt pyproject.toml
+	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
+	    $(COMPILE) --upgrade --output-file deploy/gateway/build-requirements.txt -
 
 psql: .venv/run.stamp ## psql on the database of `make run`, as its administrator
 	@exec $(BIN)/mana psql $(ARGS)

@@ -1,8 +1,9 @@
 #!/bin/sh
 # What the tests need beside Python: a PostgreSQL server with pgTAP and plpgsql_check, pg_prove,
-# Redis, PgBouncer, pgBackRest, Prometheus, wrk, faketime and Chromium. Installs what is missing from Debian's
-# packages where it may.
+# Redis, PgBouncer, pgBackRest, Prometheus, wrk, faketime, Chromium and Docker Compose; `tests/tools.sh stack` also
+# Docker Engine and debootstrap. Installs what is missing from Debian's packages where it may.
 set -eu
+stack=${1-}
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"
 
@@ -36,14 +37,17 @@ missing() {
     [ -e "$extensions/pgtap.control" ] || echo "postgresql-$version-pgtap pgTAP (https://pgtap.org)"
     [ -e "$extensions/plpgsql_check.control" ] ||
         echo "postgresql-$version-plpgsql-check plpgsql_check (https://github.com/okbob/plpgsql_check)"
+    if [ "$stack" = stack ]; then
+        command -v dockerd >/dev/null || echo "docker.io Docker Engine"
+        command -v debootstrap >/dev/null || echo "debootstrap debootstrap"
+    fi
 }
 
-[ -n "$(missing)" ] || exit 0
 packages=$(missing | cut -d ' ' -f 1)
 
 sudo=
 [ "$(id -u)" = 0 ] || sudo='sudo -n'
-if command -v apt-get >/dev/null && $sudo true 2>/dev/null; then
+if [ -n "$packages" ] && command -v apt-get >/dev/null && $sudo true 2>/dev/null; then
     echo "installing" $packages >&2
     # Debian starts the services it installs; the tests run their own. The policy lasts for the
     # installation, one that was there before stays.
@@ -74,3 +78,38 @@ if [ -n "$(missing)" ]; then
     echo "On Debian and Ubuntu: sudo apt-get install" $packages >&2
     exit 1
 fi
+
+# Docker Compose 2 is one binary, wanted for `docker-compose config`. Where there is none, a package is
+# unpacked here and not installed: Debian 12 has only the dead version 1, so it takes Debian 13's.
+compose=.venv/bin/docker-compose
+plugin=docker/cli-plugins/docker-compose
+for found in "$compose" "$(command -v docker-compose || true)" "/usr/libexec/$plugin" "/usr/lib/$plugin" \
+    "/usr/local/lib/$plugin" "${HOME-}/.docker/cli-plugins/docker-compose"; do
+    case $("$found" version --short 2>/dev/null || true) in
+        2.* | v2.* | 5.* | v5.*)
+            [ "$found" = "$compose" ] || ln -sf "$found" "$compose"
+            exit 0
+            ;;
+    esac
+done
+echo 'unpacking Docker Compose into .venv' >&2
+directory=$PWD/.venv/compose
+mkdir -p "$directory/lists/partial" "$directory/archives/partial"
+cd "$directory"
+package=docker-compose-v2 # Ubuntu's name
+set --
+if ! apt-cache show $package >/dev/null 2>&1; then
+    package=docker-compose
+    # Who says that it is Debian's is only known once its lists are there.
+    mirror() { apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' | head -n 1; }
+    [ -n "$(mirror)" ] || $sudo apt-get -qq update
+    mirror=$(mirror)
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" > sources.list
+    set -- -o Dir::State::Lists="$directory/lists" -o Dir::Cache="$directory" -o Dir::Etc::SourceList="$directory/sources.list" \
+        -o Dir::Etc::SourceParts=/dev/null -o APT::Sandbox::User="$(id -un)"
+    apt-get "$@" -qq update
+fi
+apt-get "$@" -qq download $package >/dev/null
+dpkg-deb --extract ./*.deb .
+ln -sf "../compose/usr/libexec/$plugin" ../bin/docker-compose
+rm -rf lists archives ./*.deb ./*.bin

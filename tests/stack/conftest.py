@@ -1,0 +1,45 @@
+"""`make stack-test`: docker-compose.yml as it stands, in containers. Where images cannot be pulled, from stand-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from engine import build_stand_ins, engine
+from stack import PROJECT, Stack
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pull", action="store_true", help="the images that docker-compose.yml names, and no stand-ins")
+
+
+@pytest.fixture(scope="session")
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole service, up, with volumes that were empty; taken down with them at the end."""
+    stand_ins = not request.config.getoption("--pull")
+    with engine() as client:
+        if stand_ins:
+            build_stand_ins(client)
+        stack = Stack(client, tmp_path_factory.mktemp("stack"), stand_ins)
+        stack.compose("down", "--volumes", "--remove-orphans")  # what a killed run left
+        try:
+            stack.compose("build", "postgres")
+            stack.compose("build")
+            stack.start()
+            yield stack
+        except AssertionError:
+            print(stack.compose("ps", "--all"), stack.compose("logs", "--tail=30"))
+            raise
+        finally:
+            stack.compose("down", "--volumes", "--remove-orphans", "--timeout=30")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """With a failure, what the services said last."""
+    report = yield
+    stack = getattr(item, "funcargs", {}).get("stack")
+    if report.failed and stack:
+        report.sections.append((PROJECT, stack.compose("ps", "--all") + stack.compose("logs", "--tail=20")))
+    return report

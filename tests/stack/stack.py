@@ -1,0 +1,248 @@
+"""The service as docker-compose.yml has it, and what the tests do to it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import trustme
+from docker import DockerClient
+from docker.models.containers import Container
+
+from engine import BIN, STAND_INS, compose
+from support import ROOT, Service, free_port
+
+PROJECT = "mana-stack-test"
+DOMAIN = "api.example.com"
+BUILT = ("postgres", "pgbouncer", "maintenance", "restore", "prepare", "gateway-1", "gateway-2")
+
+
+class Stack:
+    """One project of Docker Compose, with new volumes. ``stand_ins``: without what has none, which is Grafana."""
+
+    def __init__(self, client: DockerClient, directory: Path, stand_ins: bool) -> None:
+        self.docker = client
+        self.https, self.prometheus_port = free_port(), free_port()
+        self.http = free_port()
+        self.directory = directory
+        self._addresses = iter(range(200, 250))
+        subprocess.run([BIN / "mana", "keys", "generate", "--env"], cwd=directory, check=True, capture_output=True)
+        self.trusted = self._certificate(directory / "tls")
+        settings = {
+            "DOMAIN": DOMAIN,
+            "TLS_CERTIFICATE": "file",
+            "TLS_DIRECTORY": str(directory / "tls"),
+            "HTTP_PORT": f"127.0.0.1:{self.http}",
+            "HTTPS_PORT": f"127.0.0.1:{self.https}",
+            "PROMETHEUS_PORT": str(self.prometheus_port),
+            "GRAFANA_PORT": str(free_port()),
+            "RATE_LIMIT_MAX": "100000",
+            **(STAND_INS if stand_ins else {}),
+        }
+        with (directory / ".env").open("a") as file:
+            file.writelines(f"{name}={value}\n" for name, value in settings.items())
+        # Builds ask the package indexes from where they are known to be reachable.
+        services: dict[str, object] = {name: {"build": {"network": "host"}} for name in BUILT}
+        if stand_ins:
+            services["grafana"] = {"profiles": ["without-stand-ins"]}
+        (directory / "override.yml").write_text(json.dumps({"services": services}))
+
+    def _certificate(self, directory: Path) -> ssl.SSLContext:
+        directory.mkdir()
+        authority = trustme.CA()
+        certificate = authority.issue_cert(DOMAIN)
+        certificate.private_key_pem.write_to_path(str(directory / "tls.key"))
+        for pem in certificate.cert_chain_pems:
+            pem.write_to_path(str(directory / "tls.crt"), append=True)
+        (directory / "tls.key").chmod(0o444)  # for the proxy's account; nobody else gets to the directory
+        trusted = ssl.create_default_context()
+        authority.configure_trust(trusted)
+        return trusted
+
+    # ---------------------------------------------------------------- Docker
+
+    def compose(self, *arguments: str, check: bool = True, **environment: str) -> str:
+        """Run a command of Docker Compose on this project."""
+        return compose(
+            f"--project-name={PROJECT}",
+            f"--project-directory={ROOT}",
+            f"--file={ROOT / 'docker-compose.yml'}",
+            f"--file={self.directory / 'override.yml'}",
+            f"--env-file={self.directory / '.env'}",
+            *arguments,
+            environment=environment,
+            check=check,
+        )
+
+    def start(self) -> None:
+        """Bring it up, on volumes that are empty, with two at once who prepare them."""
+        self.compose("up", "--detach", "--wait", "postgres")
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda _: self.compose("run", "--rm", "--no-deps", "prepare"), range(2)))
+        self.compose("up", "--detach", "--wait")
+
+    def config(self) -> dict[str, Any]:
+        """All services, as Docker Compose understands them."""
+        services: dict[str, Any] = json.loads(self.compose("config", "--format=json"))["services"]
+        return services
+
+    def containers(self, *services: str) -> list[Container]:
+        """All containers of the project, or those of some services."""
+        label = "com.docker.compose"
+        found = self.docker.containers.list(
+            all=True, ignore_removed=True, filters={"label": f"{label}.project={PROJECT}"}
+        )
+        return [each for each in found if not services or each.labels[f"{label}.service"] in services]
+
+    def container(self, service: str) -> Container:
+        (found,) = (c for c in self.containers(service) if c.labels["com.docker.compose.oneoff"] == "False")
+        return found
+
+    def run(self, service: str, *command: str) -> str:
+        """Run a command in the container of a service; what it said."""
+        code, said = self.container(service).exec_run(list(command))
+        assert code == 0, said.decode()
+        return said.decode().strip()
+
+    def query(self, statement: str) -> str:
+        return self.run("postgres", "psql", "-XAtq", "--username=postgres", "--dbname=mana", f"--command={statement}")
+
+    def health(self, service: str) -> str:
+        state = self.container(service).attrs["State"]
+        return str(state["Health"]["Status"] if state["Running"] else state["Status"])
+
+    def wait_until_healthy(self, *services: str) -> None:
+        wait(lambda: [self.health(service) for service in services] == ["healthy"] * len(services), 120)
+
+    def crash(self, service: str) -> None:
+        """Kill the process itself, as a crash would: the restart policy applies, as it does not after docker kill."""
+        os.kill(self.container(service).attrs["State"]["Pid"], signal.SIGKILL)
+
+    @contextlib.contextmanager
+    def without(self, service: str) -> Iterator[None]:
+        """Meanwhile the service is dead, and stays so."""
+        self.container(service).kill()
+        try:
+            yield
+        finally:
+            self.container(service).start()
+            self.wait_until_healthy(service)
+
+    def address(self, service: str, network: str) -> str:
+        networks = self.container(service).attrs["NetworkSettings"]["Networks"]
+        return str(networks[f"{PROJECT}_{network}"]["IPAddress"])
+
+    # ---------------------------------------------------------------- clients
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[Service]:
+        """A client that comes through the published port. Docker's own relay is where it seems to come from."""
+        async with self._client("127.0.0.1", self.https) as service:
+            yield service
+
+    @contextlib.asynccontextmanager
+    async def neighbour(self) -> AsyncIterator[tuple[Service, str]]:
+        """A client with an address of its own, which nobody had before, on the outside network."""
+        network = self.docker.networks.get(f"{PROJECT}_outside")
+        gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
+        source = f"{gateway.rpartition('.')[0]}.{next(self._addresses)}"
+        interface = f"br-{network.id[:12]}"
+        subprocess.run(["ip", "address", "add", f"{source}/32", "dev", interface], check=True)
+        async with self._client(self.address("proxy", "outside"), 8443, source) as service:
+            yield service, source
+
+    @contextlib.asynccontextmanager
+    async def _client(self, host: str, port: int, source: str | None = None) -> AsyncIterator[Service]:
+        resolver = aiohttp.ThreadedResolver()
+
+        async def resolve(name: str, _: int = 0, family: int = 0) -> list[dict[str, object]]:
+            return [{"hostname": name, "host": host, "port": port, "family": 2, "proto": 0, "flags": 0}]
+
+        resolver.resolve = resolve  # type: ignore[method-assign,assignment]
+        connector = aiohttp.TCPConnector(
+            limit=0, ssl=self.trusted, resolver=resolver, local_addr=(source, 0) if source else None
+        )
+        service = Service(f"https://{DOMAIN}:{port}")
+        service.client = aiohttp.ClientSession(connector=connector)
+        async with service.client:
+            yield service
+
+    def ask_prometheus(self, path: str, **arguments: str) -> Any:
+        """What its API answers; it is the operator's, through the proxy."""
+        url = f"http://127.0.0.1:{self.prometheus_port}/api/v1/{path}?{urllib.parse.urlencode(arguments)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return json.load(answer)["data"]
+
+    def sum_of(self, query: str) -> float:
+        return sum(float(series["value"][1]) for series in self.ask_prometheus("query", query=query)["result"])
+
+    def alerts(self) -> list[tuple[str, str, Mapping[str, str]]]:
+        """The alerts that fire or are about to: name, state, labels."""
+        alerts = self.ask_prometheus("alerts")["alerts"]
+        return [(each["labels"]["alertname"], each["state"], each["labels"]) for each in alerts]
+
+
+def wait(true: Callable[[], object], seconds: float = 60) -> float:
+    """Wait until it is, and return how many seconds it took."""
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() - start < seconds, "it did not happen"
+        time.sleep(0.2)
+    return time.monotonic() - start
+
+
+def moment(text: str) -> float:
+    """A time of Docker's, which has nanoseconds, in seconds since 1970."""
+    return datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00").timestamp()
+
+
+_LISTEN = "import signal, socket; server = socket.create_server(('', {})); signal.pause()"
+
+
+@contextlib.contextmanager
+def another_machine() -> Iterator[tuple[str, int]]:
+    """A machine beside this one, in a network namespace, where a port answers."""
+    name, here, there, port = "mana-stack", "198.51.100.1", "198.51.100.2", 8000
+    commands = f"""
+        netns add {name}
+        link add {name} type veth peer name eth0 netns {name}
+        address add {here}/30 dev {name}
+        link set {name} up
+        -n {name} address add {there}/30 dev eth0
+        -n {name} link set eth0 up
+        -n {name} route add default via {here}
+    """
+    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)  # of a run that was killed
+    try:
+        for command in commands.strip().splitlines():
+            subprocess.run(["ip", *command.split()], check=True)
+        server = subprocess.Popen(["ip", "netns", "exec", name, sys.executable, "-c", _LISTEN.format(port)])
+        try:
+            wait(lambda: _answers(there, port))
+            yield there, port
+        finally:
+            server.kill()
+            server.wait()
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def _answers(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), 1):
+        return True
+    return False
