@@ -65,7 +65,7 @@ class Limiter:
         self._connections = _connections(settings)
         self._redis = _redis(self._connections) if self._connections else None
         self._redis_failed_at = float("-inf")
-        self.redis_up = True  # as far as the last request that asked it could tell
+        self.redis_up = True  # as far as who asked it last could tell
         self._on_refusal = on_refusal
 
     async def check(self, limit: Limit, route: str, address: str) -> Verdict | None:
@@ -80,6 +80,11 @@ class Limiter:
         if limit is not Limit.GENERAL:
             verdict = await self._hit(limit, route, client)
         return verdict
+
+    async def look_for_redis(self) -> None:
+        """See whether Redis that was away is back: on a quiet day no request asks it."""
+        if self._redis and not self.redis_up:
+            self.redis_up = await self._redis.storage.check()
 
     async def close(self) -> None:
         """Let go of Redis."""

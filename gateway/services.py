@@ -106,6 +106,7 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 async def _gauge(database: Database, limiter: Limiter, metrics: Metrics) -> None:
     """Write down how busy the lanes are, for whichever worker is asked."""
     while True:
+        await limiter.look_for_redis()
         metrics.redis_up.set(limiter.redis_up)
         for lane in database.lanes:
             metrics.calls.labels(lane.name, "waiting").set(lane.waiting)

@@ -285,8 +285,9 @@ def _server_in_docker(settings: Mapping[str, str]) -> Iterator[Cluster]:
     # The image is kept: the next run builds it from its layers in no time.
     base = os.environ.get("POSTGRES_IMAGE")
     image = DockerImage(
-        path=ROOT, dockerfile_path="postgres/Dockerfile", clean_up=False, buildargs={"BASE": base} if base else None
-    )
+        path=ROOT, dockerfile_path="postgres/Dockerfile", target="server", clean_up=False,
+        buildargs={"BASE": base} if base else None,
+    )  # fmt: skip
     image.build()
     server = PostgresContainer(str(image), username="postgres", password=secrets.token_urlsafe(32), driver=None)
     options = {**NOT_DURABLE, **settings}

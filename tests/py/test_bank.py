@@ -147,12 +147,11 @@ def end_a_session_without_reason(lines: Lines) -> None:
     answer.update(outcome="refused", status=401, code="session_ended")
 
 
-def let_an_ended_session_live(lines: Lines) -> None:
-    asked, _ = done(lines, "use", lambda asked, answer: answer["status"] == 401)
-    last = [line for line in lines if line.get("session") == asked["session"] and line["op"] in {"logout", "refresh"}]
-    for line in last:
-        lines.remove(line)
-        lines[:] = [other for other in lines if other.get("n") != line["n"]]
+def let_ended_sessions_live(lines: Lines) -> None:
+    refused = {line["n"] for line in lines if line.get("status") == 401}
+    ended = {line["session"] for line in lines if line.get("op") == "use" and line["n"] in refused}
+    ends = {line["n"] for line in lines if line.get("session") in ended and line["op"] in {"logout", "refresh"}}
+    lines[:] = [line for line in lines if line.get("n") not in ends]
 
 
 def give_another_successor(lines: Lines) -> None:
@@ -172,7 +171,7 @@ def fail_with_500(lines: Lines) -> None:
     [
         lose_a_spend, lose_a_grant, lose_an_order, refuse_what_was_made, refuse_without_reason,
         answer_a_retry_otherwise, answer_twice_as_the_first, show_another_balance, show_an_old_balance,
-        keep_another_balance, end_a_session_without_reason, let_an_ended_session_live, give_another_successor,
+        keep_another_balance, end_a_session_without_reason, let_ended_sessions_live, give_another_successor,
         fail_with_500,
     ],
 )  # fmt: skip

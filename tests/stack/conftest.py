@@ -24,7 +24,6 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         stack = Stack(client, tmp_path_factory.mktemp("stack"), stand_ins)
         stack.compose("down", "--volumes", "--remove-orphans")  # what a killed run left
         try:
-            stack.compose("build", "postgres")
             stack.compose("build")
             stack.start()
             yield stack
