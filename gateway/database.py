@@ -5,7 +5,7 @@ one route then go out together, to its function for many users: one round trip a
 of them. That function serves who can be served at once and waits for nobody; the others are called
 again alone, and all of them when it fails, for then nothing has happened. So a call ends as if it had
 always been alone. Calls that hash a password have a lane of their own, so that a flood of logins waits
-for itself and nobody else; who would wait there in vain is told so at once.
+for itself and nobody else.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from gateway.problems import FieldError, Problem, invalid_request, unavailable
 from gateway.routes import Route
 
 QUEUED_FOR = 0.8  # seconds that a call may wait to be sent: whoever has to be refused hears it within one
+# The same of logins: while all cores hash, who is refused hears it late. It is not said at once either:
+# a flood that is answered in no time comes back in no time.
+PASSWORD_QUEUED_FOR = 0.6  # seconds
 BATCH = 32  # calls that may share a transaction
 BUSY = 2  # statements of quick calls that a worker has at work at a time
 STALLED_AFTER = 0.05  # seconds after which a statement waits for something and is not counted as busy
@@ -101,18 +104,16 @@ class Lane:
 
     Of ``size`` connections, ``busy`` work at a time: that many the server's cores can serve, and
     calls that have to wait anyhow had better share a transaction. Others are for when a statement
-    waits for a lock. At most ``queue`` calls wait, for at most QUEUED_FOR seconds. Where calls take
-    ``alike`` long, as hashing a password does, no more of them wait than can be served in that time.
+    waits for a lock. At most ``queue`` calls wait, for at most ``patience`` seconds.
     """
 
-    def __init__(self, name: str, url: str, size: int, busy: int, queue: int, *, alike: bool = False) -> None:
+    def __init__(self, name: str, url: str, size: int, busy: int, queue: int, *, patience: float = QUEUED_FOR) -> None:
         self.name = name
         self._url = url
         self._size = size
         self._busy = busy
         self._queue = queue
-        self._alike = alike
-        self._takes = 0.0  # seconds that a call lately took
+        self._patience = patience
         self._waiting: deque[_Call] = deque()
         self._connections: list[_Connection] = []
         self._wake: asyncio.TimerHandle | None = None
@@ -152,11 +153,10 @@ class Lane:
         A Problem ``service_unavailable`` does not say whether the call was carried out: it may
         have been, when the connection broke before the answer came.
         """
-        in_vain = self._alike and len(self._waiting) * self._takes > QUEUED_FOR * self.connections
-        if in_vain or len(self._waiting) >= self._queue:
+        if len(self._waiting) >= self._queue:
             raise unavailable()
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Call(route, arguments, future, time.monotonic() + QUEUED_FOR))
+        self._waiting.append(_Call(route, arguments, future, time.monotonic() + self._patience))
         self._wake_in(0)  # after the calls that arrive in the same turn of the loop
         return await future
 
@@ -312,7 +312,6 @@ class Lane:
     def _finish(self, connection: _Connection) -> None:
         calls, result = connection.calls, connection.result
         connection.calls, connection.result = [], None
-        self._takes += (time.monotonic() - connection.sent_at - self._takes) / 4
         if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
             for row, call in enumerate(calls):
                 if result.get_value(row, 0) is None:
@@ -329,7 +328,7 @@ class Lane:
 
     def _call_alone(self, call: _Call) -> None:
         call.alone = True
-        call.expires_at = time.monotonic() + QUEUED_FOR
+        call.expires_at = time.monotonic() + self._patience
         self._waiting.appendleft(call)
 
     def _lose(self, connection: _Connection) -> None:
@@ -401,7 +400,9 @@ class Database:
 
     def __init__(self, url: str, connections: int, password_connections: int) -> None:
         self.quick = Lane("quick", url, connections, busy=BUSY, queue=1000)
-        self.password = Lane("password", url, password_connections, busy=password_connections, queue=100, alike=True)
+        self.password = Lane(
+            "password", url, password_connections, password_connections, queue=100, patience=PASSWORD_QUEUED_FOR
+        )
 
     @property
     def lanes(self) -> tuple[Lane, ...]:

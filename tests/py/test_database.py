@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import time
 from contextlib import ExitStack
 from uuid import UUID
 
@@ -12,9 +11,8 @@ import psycopg
 import pytest
 
 from gateway.database import LOST_AFTER, Lane, _keeps_statements
-from gateway.problems import Problem
-from gateway.routes import ROUTES, Access, Route
-from support import Cluster, Database, PgBouncer, Service, Session, together, until
+from gateway.routes import ROUTES
+from support import Cluster, Database, PgBouncer, Service, Session, together
 
 END_ALL = """
 select count(pg_terminate_backend(pid)) from pg_stat_activity
@@ -96,34 +94,6 @@ async def test_a_call_beside_one_that_waits_for_a_lock_goes_at_once(
                 assert (await lane.call(route, spend(other))).status == 200
             assert not waiting.done()
         assert (await waiting).status == 200
-
-
-async def test_a_login_that_would_wait_in_vain_is_refused_at_once(database: Database) -> None:
-    """Of twenty that come together, those that can be served in time are; the others hear it without waiting."""
-    with database.connect() as connection:
-        connection.execute("create function api.slow() returns api.response language sql as $$"
-                           "select 200, '{}'::json, null::json from pg_sleep(0.25) $$")  # fmt: skip
-        connection.execute("grant execute on function api.slow to mana_gateway")
-    route = Route("POST", "/slow", "slow", Access.PROBE, "", None, ())
-    lane = Lane("password", database.gateway_url, size=2, busy=2, queue=100, alike=True)
-
-    async def call() -> tuple[int, float]:
-        began = time.monotonic()
-        try:
-            return (await lane.call(route, ())).status, time.monotonic() - began
-        except Problem as problem:
-            return problem.status, time.monotonic() - began
-
-    async with lane.running():
-        await until(lambda: lane.connections == 2)
-        for _ in range(4):
-            assert {status for status, _ in await together(call(), call())} == {200}
-        crowd = await together(*(call() for _ in range(20)))
-        in_time = [seconds for status, seconds in crowd if status == 200]
-        refused = [seconds for status, seconds in crowd if status == 503]
-        assert len(in_time) >= 4
-        assert len([seconds for seconds in refused if seconds < 0.1]) >= 10, refused
-        assert {status for status, _ in await together(call(), call())} == {200}
 
 
 async def test_calls_that_share_a_transaction_end_as_if_alone(service: Service, database: Database) -> None:

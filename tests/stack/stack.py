@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -25,6 +26,7 @@ from docker import DockerClient
 from docker.models.containers import Container
 
 from engine import BIN, STAND_INS, compose
+from gateway.settings import STACK_SECRETS
 from support import ROOT, Service, free_port
 
 PROJECT = "mana-stack-test"
@@ -41,6 +43,7 @@ class Stack:
         self.http = free_port()
         self.directory = directory
         self._addresses = iter(range(200, 250))
+        self._files = [ROOT / "docker-compose.yml", directory / "override.yml"]
         subprocess.run([BIN / "mana", "keys", "generate", "--env"], cwd=directory, check=True, capture_output=True)
         self.trusted = self._certificate(directory / "tls")
         settings = {
@@ -81,8 +84,7 @@ class Stack:
         return compose(
             f"--project-name={PROJECT}",
             f"--project-directory={ROOT}",
-            f"--file={ROOT / 'docker-compose.yml'}",
-            f"--file={self.directory / 'override.yml'}",
+            *(f"--file={file}" for file in self._files),
             f"--env-file={self.directory / '.env'}",
             *arguments,
             environment=environment,
@@ -95,6 +97,22 @@ class Stack:
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda _: self.compose("run", "--rm", "--no-deps", "prepare"), range(2)))
         self.compose("up", "--detach", "--wait")
+
+    def move_to_files_and_tls(self) -> dict[str, str]:
+        """Take every secret out of the environment and put it into a file, and encrypt connections. The secrets."""
+        environment, found = (self.directory / ".env").read_text(), {}
+        (self.directory / "secrets").mkdir(mode=0o700)
+        for name in STACK_SECRETS:
+            [found[name]] = re.findall(rf"^{name}=(.+)$", environment, re.MULTILINE)
+            environment = environment.replace(f"{name}={found[name]}\n", f"{name}=\n")
+            (self.directory / "secrets" / name.lower()).write_text(found[name])
+        certificates = self.directory / "certificates"
+        subprocess.run([ROOT / "deploy" / "certificates.sh", certificates], check=True, capture_output=True)
+        environment += f"SECRETS_DIRECTORY={self.directory / 'secrets'}\nCERTIFICATES_DIRECTORY={certificates}\n"
+        (self.directory / ".env").write_text(environment)
+        self._files += [ROOT / "deploy" / "compose.secrets.yml", ROOT / "deploy" / "compose.tls.yml"]
+        self.compose("up", "--detach", "--wait")
+        return found
 
     def config(self) -> dict[str, Any]:
         """All services, as Docker Compose understands them."""

@@ -349,6 +349,23 @@ async def test_a_lost_database_comes_back_with_every_balance(stack: Stack) -> No
     assert stack.query("select count(*) from credits.verify_ledger()") == "0"
 
 
+async def test_secrets_move_into_files_and_connections_to_tls(stack: Stack) -> None:
+    async with stack.client() as service:
+        session = await service.new_session()
+        secrets = await asyncio.to_thread(stack.move_to_files_and_tls)
+        assert (await session.use(1)).status == 200
+    shown = [str(container.attrs["Config"]["Env"]) for container in stack.containers()]
+    assert not [name for name, secret in secrets.items() if any(secret in environment for environment in shown)]
+    assert stack.query(
+        "select string_agg(distinct usename || ' ' || ssl, ', ' order by usename || ' ' || ssl)"
+        " from pg_stat_ssl join pg_stat_activity using (pid) where usename like 'mana%'"
+    ) == "mana_gateway true, mana_monitor true"  # fmt: skip
+    wait(lambda: stack.sum_of('{__name__=~"pg_up|pgbouncer_up|redis_up"}') == 3)
+    unencrypted = "psql 'host=127.0.0.1 port=6432 user=mana_gateway dbname=mana sslmode=disable' 2>&1 || true"
+    assert "SSL required" in stack.run("pgbouncer", "sh", "-c", unencrypted)
+    assert (await asyncio.to_thread(stack.compose, "run", "--rm", "--no-deps", "prepare")).count("error:") == 0
+
+
 async def test_everything_stops_in_time_and_none_has_to_be_killed(stack: Stack) -> None:
     start = time.monotonic()
     await asyncio.to_thread(stack.compose, "stop")
