@@ -28,6 +28,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 import psycopg
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
@@ -338,7 +339,7 @@ def free_port() -> int:
         return port
 
 
-class _Server:
+class ServerProcess:
     """A server process with files in a directory of its own, up when its port answers."""
 
     def __init__(self) -> None:
@@ -380,7 +381,7 @@ class _Server:
         shutil.rmtree(self.directory)
 
 
-class Redis(_Server):
+class Redis(ServerProcess):
     password = "redis of the tests"
 
     def command(self) -> list[str]:
@@ -393,7 +394,7 @@ class Redis(_Server):
         return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(self.port), "REDIS_PASSWORD": self.password}
 
 
-class PgBouncer(_Server):
+class PgBouncer(ServerProcess):
     """PgBouncer in transaction mode before a cluster, or the server of a gateway's URL.
 
     ``port`` is where it finds the server instead, ``logins`` are URLs of roles that may come besides the
@@ -433,17 +434,17 @@ server_login_retry = 1
         )
 
     def command(self) -> list[str]:
-        return [self._program(), str(self.directory / "pgbouncer.ini")]
+        return [self.program(), str(self.directory / "pgbouncer.ini")]
 
     @staticmethod
-    def _program() -> str:
+    def program() -> str:
         program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
         assert program, "pgbouncer is not installed: tests/tools.sh"
         return program
 
     @classmethod
     def version(cls) -> tuple[int, ...]:
-        said = subprocess.run([cls._program(), "--version"], check=True, capture_output=True, text=True).stdout
+        said = subprocess.run([cls.program(), "--version"], check=True, capture_output=True, text=True).stdout
         return tuple(int(number) for number in said.split()[1].split("."))
 
     def url(self, database: Database) -> str:
@@ -582,6 +583,19 @@ class Session:
         assert reply.status == 200, reply.text
         balance: dict[str, Any] = reply.body
         return balance
+
+
+class EveryNameIs(AbstractResolver):
+    """Leads every name to one host."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host=self._host, port=port, family=socket.AF_INET, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 @dataclass

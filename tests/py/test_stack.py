@@ -26,17 +26,17 @@ import psycopg
 import pytest
 import redis as redis_client
 import trustme
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from support import (
     PASSWORD,
     ROOT,
     Cluster,
+    EveryNameIs,
     Gateway,
     PgBouncer,
     Redis,
+    ServerProcess,
     Service,
-    _Server,
     assert_problem,
     free_port,
     mana,
@@ -56,7 +56,7 @@ SECRETS = {
 }
 
 
-class _Started(_Server):
+class _Started(ServerProcess):
     """A service by its start script, next to the files that its container has beside it."""
 
     def __init__(self, service: str, program: str, **environment: str) -> None:
@@ -81,7 +81,7 @@ class _Started(_Server):
         return ["env", "--ignore-environment", *given, "sh", str(self.directory / "start.sh")]
 
 
-class _Traefik(_Server):
+class _Traefik(ServerProcess):
     """The proxy, its files with the addresses of this test."""
 
     def __init__(self, gateways: list[str]) -> None:
@@ -131,7 +131,9 @@ class _Traefik(_Server):
     async def client(self, source: str = "127.0.0.1") -> AsyncIterator[Service]:
         """A client of the proxy with this address."""
         service = Service(f"https://{DOMAIN}:{self.port}")
-        connector = aiohttp.TCPConnector(limit=0, ssl=self.trusted, local_addr=(source, 0), resolver=_AtHome())
+        connector = aiohttp.TCPConnector(
+            limit=0, ssl=self.trusted, local_addr=(source, 0), resolver=EveryNameIs("127.0.0.1")
+        )
         service.client = aiohttp.ClientSession(connector=connector)
         async with service.client:
             yield service
@@ -144,6 +146,7 @@ class Stack:
     redis: _Started
     gateways: list[Gateway]
     proxy: _Traefik
+    data_dir: Path
 
     def query(self, statement: str) -> list[tuple[object, ...]]:
         with psycopg.connect(self.cluster.url("mana")) as connection:
@@ -154,30 +157,19 @@ class Stack:
         return self.proxy.client(source)
 
 
-class _AtHome(AbstractResolver):
-    """Every name is this machine."""
-
-    async def resolve(self, host: str, port: int = 0, family: int = socket.AF_INET) -> list[ResolveResult]:
-        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=socket.AF_INET, proto=0, flags=0)]
-
-    async def close(self) -> None:
-        """There is nothing to close."""
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     data_dir = tmp_path_factory.mktemp("keys")
     with contextlib.ExitStack() as running:
         cluster = running.enter_context(start_server())
         _prepare(cluster, data_dir)
-        with psycopg.connect(cluster.url("mana"), autocommit=True) as connection:
-            connection.execute("create or replace function auth.password_cost() returns int language sql as 'select 4'")
+        _hash_quickly(cluster)
 
         server = urlsplit(cluster.admin_url)
         pooler = running.enter_context(
             _Started(
                 "pgbouncer",
-                PgBouncer._program(),
+                PgBouncer.program(),
                 LISTEN="127.0.0.1",
                 POSTGRES_HOST=server.hostname or "",
                 POSTGRES_PORT=str(server.port),
@@ -200,9 +192,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             running.enter_context(Gateway(url, {**environment, "PORT": str(free_port())})) for _ in ("one", "two")
         ]
         proxy = running.enter_context(_Traefik([gateway.url for gateway in gateways]))
-        yield Stack(cluster, pooler, redis, gateways, proxy)
+        yield Stack(cluster, pooler, redis, gateways, proxy, data_dir)
         with psycopg.connect(cluster.url("mana")) as connection:
             assert connection.execute("select * from credits.verify_ledger()").fetchall() == []
+
+
+def _hash_quickly(cluster: Cluster) -> None:
+    with psycopg.connect(cluster.url("mana"), autocommit=True) as connection:
+        connection.execute("create or replace function auth.password_cost() returns int language sql as 'select 4'")
 
 
 def _prepare(cluster: Cluster, data_dir: Path, **environment: str) -> None:
@@ -434,13 +431,14 @@ async def test_the_monitor_sees_statistics_and_no_row(stack: Stack) -> None:
             connection.execute("select from auth.users")
 
 
-async def test_preparing_twice_at_once_and_again_changes_nothing(stack: Stack, tmp_path: Path) -> None:
-    data_dir = stack.gateways[0]._environment["DATA_DIR"]
-    before = sorted(path.name for path in Path(data_dir, "keys").iterdir())
-    await asyncio.gather(*(asyncio.to_thread(_prepare, stack.cluster, Path(data_dir)) for _ in range(2)))
-    assert sorted(path.name for path in Path(data_dir, "keys").iterdir()) == before
-    with psycopg.connect(stack.cluster.url("mana"), autocommit=True) as connection:
-        connection.execute("create or replace function auth.password_cost() returns int language sql as 'select 4'")
+async def test_preparing_twice_at_once_and_again_changes_nothing(stack: Stack) -> None:
+    def keys() -> list[str]:
+        return sorted(path.name for path in (stack.data_dir / "keys").iterdir())
+
+    before = keys()
+    await asyncio.gather(*(asyncio.to_thread(_prepare, stack.cluster, stack.data_dir) for _ in range(2)))
+    assert keys() == before
+    _hash_quickly(stack.cluster)
 
 
 def test_with_certificates_both_ways_of_the_pooler_are_encrypted(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -461,7 +459,7 @@ def test_with_certificates_both_ways_of_the_pooler_are_encrypted(tmp_path_factor
         _prepare(cluster, tmp_path_factory.mktemp("keys"))
         server = urlsplit(cluster.admin_url)
         pooler = _Started(
-            "pgbouncer", PgBouncer._program(), LISTEN="127.0.0.1", TLS_DIRECTORY=str(directory),
+            "pgbouncer", PgBouncer.program(), LISTEN="127.0.0.1", TLS_DIRECTORY=str(directory),
             POSTGRES_HOST=server.hostname or "", POSTGRES_PORT=str(server.port),
         )  # fmt: skip
         login = {

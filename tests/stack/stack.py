@@ -27,7 +27,7 @@ from docker.models.containers import Container
 
 from engine import BIN, STAND_INS, compose
 from gateway.settings import STACK_SECRETS
-from support import ROOT, Service, free_port
+from support import ROOT, EveryNameIs, Service, free_port
 
 PROJECT = "mana-stack-test"
 DOMAIN = "api.example.com"
@@ -186,14 +186,8 @@ class Stack:
 
     @contextlib.asynccontextmanager
     async def _client(self, host: str, port: int, source: str | None = None) -> AsyncIterator[Service]:
-        resolver = aiohttp.ThreadedResolver()
-
-        async def resolve(name: str, _: int = 0, family: int = 0) -> list[dict[str, object]]:
-            return [{"hostname": name, "host": host, "port": port, "family": 2, "proto": 0, "flags": 0}]
-
-        resolver.resolve = resolve  # type: ignore[method-assign,assignment]
         connector = aiohttp.TCPConnector(
-            limit=0, ssl=self.trusted, resolver=resolver, local_addr=(source, 0) if source else None
+            limit=0, ssl=self.trusted, resolver=EveryNameIs(host), local_addr=(source, 0) if source else None
         )
         service = Service(f"https://{DOMAIN}:{port}")
         service.client = aiohttp.ClientSession(connector=connector)
