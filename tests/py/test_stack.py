@@ -1,4 +1,4 @@
-"""The stack without Docker: the proxy, the pooler and Redis as processes, with the files of deploy/.
+"""The stack without Docker: proxy, pooler, Redis and Prometheus as processes, with the files of deploy/.
 
 What is different is where things are: addresses, ports and directories. `make stack-test` starts the
 containers themselves.
@@ -16,10 +16,11 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 import psycopg
@@ -137,6 +138,30 @@ class _Traefik(ServerProcess):
         service.client = aiohttp.ClientSession(connector=connector)
         async with service.client:
             yield service
+
+
+class _Prometheus(ServerProcess):
+    """Prometheus with its rules, asking the gateways and the proxy of this test. The other parts are not here."""
+
+    def __init__(self, gateways: list[str], proxy: _Traefik) -> None:
+        super().__init__()
+        shutil.copy(DEPLOY / "prometheus/alerts.yml", self.directory)
+        configuration = (DEPLOY / "prometheus/prometheus.yml").read_text()
+        for target, url in {
+            "gateway-1:3001": gateways[0], "gateway-2:3001": gateways[1],
+            "proxy:9100": f"http://127.0.0.1:{proxy.metrics}", "127.0.0.1:9090": f"http://127.0.0.1:{self.port}",
+        }.items():  # fmt: skip
+            assert f'"{target}"' in configuration
+            configuration = configuration.replace(f'"{target}"', f'"{urlsplit(url).netloc}"')
+        (self.directory / "prometheus.yml").write_text(configuration)
+
+    def command(self) -> list[str]:
+        program = shutil.which("prometheus")
+        assert program, "prometheus is not installed: tests/tools.sh"
+        return [
+            program, f"--config.file={self.directory}/prometheus.yml", f"--storage.tsdb.path={self.directory}/data",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+        ]  # fmt: skip
 
 
 @dataclass
@@ -369,6 +394,32 @@ async def test_with_the_pooler_away_the_answer_is_one_that_says_so(stack: Stack)
             return (await session.get(BALANCE)).status == 200
 
         await until(answers)
+
+
+async def test_prometheus_sees_the_parts_and_misses_one(stack: Stack) -> None:
+    with _Prometheus([gateway.url for gateway in stack.gateways], stack.proxy) as prometheus:
+        async with Service(f"http://127.0.0.1:{prometheus.port}") as own:
+
+            async def result(query: str) -> list[dict[str, Any]]:
+                answer = await own.get(f"/api/v1/query?{urlencode({'query': query})}")
+                assert answer.status == 200, answer.text
+                found: list[dict[str, Any]] = answer.body["data"]["result"]
+                return found
+
+            async def up() -> list[str]:
+                return sorted(each["metric"]["job"] for each in await result("mana:up == 1"))
+
+            async def alert() -> list[dict[str, Any]]:
+                return await result('ALERTS{alertname="PartDown", job="maintenance"}')
+
+            await until(lambda: _is(up(), ["gateway", "gateway", "prometheus", "proxy"]))
+            await until(alert)
+            for query in ('sum(mana_http_requests_total{status="200"}) > 0', "traefik_service_requests_total > 0"):
+                assert await result(query), query
+
+
+async def _is(found: Awaitable[list[str]], expected: list[str]) -> bool:
+    return await found == expected
 
 
 async def test_the_gateways_password_opens_redis_for_the_limiter_alone(stack: Stack) -> None:
