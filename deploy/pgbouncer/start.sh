@@ -24,6 +24,7 @@ if [ -e "${TLS_DIRECTORY:-/etc/tls}/tls.crt" ]; then
 client_tls_sslmode = require
 client_tls_cert_file = ${TLS_DIRECTORY:-/etc/tls}/tls.crt
 client_tls_key_file = ${TLS_DIRECTORY:-/etc/tls}/tls.key
+client_tls_ca_file = ${TLS_DIRECTORY:-/etc/tls}/ca.crt
 server_tls_sslmode = verify-full
 server_tls_ca_file = ${TLS_DIRECTORY:-/etc/tls}/ca.crt
 EOF
