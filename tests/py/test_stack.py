@@ -412,6 +412,10 @@ async def test_prometheus_sees_the_parts_and_misses_one(stack: Stack) -> None:
             async def alert() -> list[dict[str, Any]]:
                 return await result('ALERTS{alertname="PartDown", job="maintenance"}')
 
+            async def ready() -> bool:
+                return (await own.get("/-/ready")).status == 200
+
+            await until(ready)
             await until(lambda: _is(up(), ["gateway", "gateway", "prometheus", "proxy"]))
             await until(alert)
             for query in ('sum(mana_http_requests_total{status="200"}) > 0', "traefik_service_requests_total > 0"):
