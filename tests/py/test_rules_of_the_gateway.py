@@ -15,7 +15,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
-from gateway import tokens
+from gateway import answers, tokens
 from gateway.problems import CODES, Problem
 from gateway.tokens import TokenIssuer
 from support import ROOT
@@ -175,3 +175,12 @@ def test_what_the_database_raises_has_the_status_of_its_sqlstate() -> None:
     ]
     assert len(raised) > 20
     assert [found for found in raised if CODES[found[1]][0] != int(found[0])] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "invalid_request"), (499, "invalid_request"), (500, "internal_error")]
+)
+def test_what_is_no_request_at_all_has_a_code_by_whose_fault_it_is(status: int, code: str) -> None:
+    body = answers.refusal(status).body
+    assert isinstance(body, bytes)
+    assert json.loads(body)["code"] == code
