@@ -60,7 +60,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Runs the handler; whatever comes of it leaves as an answer of this service."""
     started = time.perf_counter()
     given = request.headers.get("X-Request-Id", "")
-    request_id = request[REQUEST_ID] = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+    request_id = request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
     code = None
     try:
         response = await handler(request)
@@ -76,11 +76,8 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _add_headers(response: web.StreamResponse, request: web.Request) -> None:
     headers = response.headers
-    if len(headers) <= 1:  # the type, in most answers: nothing that ours could be in the way of
-        headers.extend(_HEADERS)
-    else:
-        for name, value in _HEADERS.items():
-            headers.setdefault(name, value)
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
     headers["X-Request-Id"] = request[REQUEST_ID]
     verdict = request.get(VERDICT)
     if verdict:
