@@ -354,7 +354,8 @@ def restore(directory: Path, to: datetime | None, check: bool) -> None:
     pgBackRest's configuration and BACKUP_PASSPHRASE as the one before: it takes the last changes from the archive.
     """
     passphrase = settings.load_maintenance(os.environ).passphrase
-    url = os.environ.get("DATABASE_ADMIN_URL") or "postgresql://postgres@/mana"  # for its names alone
+    # For its names alone.
+    url = _url(os.environ, "DATABASE_ADMIN_URL", "DATABASE_ADMIN_PASSWORD") or "postgresql://postgres@/mana"
     _until_stopped(backups.restore(directory.resolve(), passphrase, to, _step, check_as=url if check else None))
     _step(f"start PostgreSQL on {directory}")
 

@@ -137,7 +137,9 @@ async def _beat(url: str, settings: Maintenance, metrics: Metrics) -> None:
         try:
             async with await backup.connect(url) as connection:
                 await connection.execute("select pg_logical_emit_message(true, 'mana', 'heartbeat')")
-            for directory in (settings.data_dir, (await backup.Server.at(url)).data):
+                cursor = await connection.execute("select current_setting('data_directory')")
+                (data,) = await cursor.fetchone() or ("",)
+            for directory in (settings.data_dir, data):
                 disk = shutil.disk_usage(directory)
                 metrics.disk_free.labels(str(directory)).set(disk.free / disk.total)
         except (OperatorError, psycopg.Error, OSError) as error:
