@@ -28,8 +28,8 @@ from typing import Any, LiteralString, Self, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from gateway.deploy import Report
-from gateway.local_postgres import Account, account_for, binaries_for, end_left_over, place, shut_down
+from gateway.deploy import CONNECT_TIMEOUT, Report, connecting
+from gateway.local_postgres import Account, account_for, binaries_for, end_left_over, last_error, place, shut_down
 from gateway.problems import OperatorError
 from gateway.settings import Maintenance
 
@@ -370,10 +370,8 @@ async def _check_ledger(url: str) -> None:
 @asynccontextmanager
 async def _started(pgbackrest: PgBackRest, data: Path, url: str, settings: Mapping[str, str]) -> AsyncIterator[str]:
     """A server on restored data that only this account reaches, once its recovery is over. Yields its URL."""
-    try:
+    with connecting():
         named = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise OperatorError("the database's URL is not a valid one") from None  # it has a password
     # Under /tmp, because a socket's path must be short.
     home = Path(tempfile.mkdtemp(prefix="mana-"))
     try:
@@ -412,17 +410,11 @@ async def _recovered(process: subprocess.Popen[bytes], url: str, log: Path) -> N
             await asyncio.sleep(0.05)
         else:
             return
-    reason = _last_error(log)
+    reason = last_error(log)
     hint = None
     if "recovery ended before configured recovery target" in reason:
         hint = "nothing that late was archived; without --to, everything that was archived is restored"
     raise OperatorError(f"the restored server does not start: {reason}", hint=hint)
-
-
-def _last_error(log: Path) -> str:
-    said = re.findall(r"(?:FATAL|PANIC): +(.+)", log.read_text())
-    # That it is starting up is what our own attempts to connect were told.
-    return next((line for line in reversed(said) if "the database system" not in line), "it ended without a word")
 
 
 # ---------------------------------------------------------------- below
@@ -442,12 +434,8 @@ def interruptible(work: Coroutine[Any, Any, T]) -> T:
 
 async def connect(url: str) -> psycopg.AsyncConnection[Any]:
     """A connection of an administrator, in autocommit. Raises OperatorError when there is none."""
-    try:
-        return await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=10)
-    except psycopg.ProgrammingError:
-        raise OperatorError("the database's URL is not a valid one") from None  # it has a password
-    except psycopg.OperationalError as error:
-        raise OperatorError(f"cannot connect to the database: {str(error).splitlines()[0]}") from error
+    with connecting():
+        return await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT)
 
 
 def gigabytes(size: int) -> str:

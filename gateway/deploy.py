@@ -40,6 +40,7 @@ LOCK_KEY = 0x6D616E61  # "mana"; the number after it is for the connection that 
 OTHER_DEPLOY_AWAITED_FOR: LiteralString = "60s"
 LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
 LOCKED_WITHIN: LiteralString = "set local statement_timeout = '300ms'"  # for all tables, at one attempt
+CONNECT_TIMEOUT = 10  # seconds
 TABLES_AWAITED_FOR = 5.0  # seconds, over all attempts
 PAUSE = (0.1, 0.4)  # seconds between two, for those who had to wait: drawn, so as not to keep time with anybody
 
@@ -179,8 +180,15 @@ def write_database_settings(url: str) -> None:
 
 def connect(url: str) -> psycopg.Connection:
     """A connection of an administrator, in autocommit. Raises OperatorError when there is none."""
+    with connecting():
+        return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT)
+
+
+@contextmanager
+def connecting() -> Iterator[None]:
+    """Says in one line why a connection cannot be had. Raises OperatorError."""
     try:
-        return psycopg.connect(url, autocommit=True, connect_timeout=10)
+        yield
     except psycopg.ProgrammingError:
         # Its text quotes the URL, and the URL has a password.
         raise OperatorError("the database's URL is not a valid one") from None

@@ -245,7 +245,7 @@ class LocalPostgres:
             if attempt < START_ATTEMPTS:
                 # Also what the processes of a killed server need to notice its end.
                 time.sleep(0.2 * attempt)
-        raise OperatorError(f"PostgreSQL did not start: {_last_error(log, before)}", hint=f"its log is {log}")
+        raise OperatorError(f"PostgreSQL did not start: {last_error(log, before)}", hint=f"its log is {log}")
 
     def _configuration(self, data: Path) -> str:
         settings = {"port": str(self._port), **self._settings}
@@ -386,11 +386,13 @@ def _locale() -> str:
     return "C.UTF-8" if re.search(r"^C\.utf-?8$", listed, re.IGNORECASE | re.MULTILINE) else "C"
 
 
-def _last_error(log: Path, offset: int) -> str:
+def last_error(log: Path, offset: int = 0) -> str:
+    """Why a server ended, as its log says from an offset in bytes on."""
     with log.open("rb") as file:
         file.seek(offset)
         written = file.read().decode(errors="replace").strip()
-    errors = re.findall(r"(?:FATAL|PANIC): +(.+)", written)
+    # That it is starting up, or shutting down, is what those who tried to connect were told.
+    errors = re.findall(r"(?:FATAL|PANIC): +(?!the database system)(.+)", written)
     return str((errors or written.splitlines() or ["it ended without a word"])[-1])
 
 
