@@ -19,6 +19,7 @@ import itertools
 import json
 import random
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -348,14 +349,15 @@ class Bank:
         return rows
 
 
-class _Client:
+class _Client(ABC):
     def __init__(self, bank: Bank, number: int, chance: random.Random) -> None:
         self._bank = bank
         self._number = number
         self._chance = chance
 
+    @abstractmethod
     async def act(self, person: Person) -> None:
-        raise NotImplementedError
+        """Do one thing that this person might, and write it into the history."""
 
 
 class _HttpClient(_Client):

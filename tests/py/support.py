@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -339,7 +340,7 @@ def free_port() -> int:
         return port
 
 
-class ServerProcess:
+class ServerProcess(ABC):
     """A server process with files in a directory of its own, up when its port answers."""
 
     def __init__(self) -> None:
@@ -347,8 +348,9 @@ class ServerProcess:
         self.directory = public_directory()
         self.process: subprocess.Popen[bytes] | None = None
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """What is executed, arguments included."""
 
     def start(self) -> None:
         user = {"user": "nobody"} if os.getuid() == 0 else {}
