@@ -45,6 +45,12 @@ TESTS = {
     "gateway/database.py": "database bad_input scarcity races",
 }
 
+# What those tests read of the repository.
+TREE = (
+    "sql", "gateway", "tests", "postgres", "deploy",
+    "pyproject.toml", "README.md", "Makefile", "docker-compose.yml", ".env.example",
+)  # fmt: skip
+
 # A rule is a name, what it looks for in a text without comments and strings, and what it writes instead.
 Rule = tuple[str, str, str]
 
@@ -259,7 +265,7 @@ class Hunt:
     def tests(self, mutant: Mutant) -> str | None:
         """Which of the tests in Python caught it."""
         names = next((tests for pattern, tests in TESTS.items() if ROOT / mutant.path in ROOT.glob(pattern)), "")
-        with _tree(mutant, "sql", "gateway", "tests", "postgres", "pyproject.toml", "README.md", "Makefile") as tree:
+        with _tree(mutant, *TREE) as tree:
             for test in names.split():
                 command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
                 if not _passes([*command, f"tests/py/test_{test}.py"], tree, {**os.environ, "PYTHONPATH": str(tree)}):

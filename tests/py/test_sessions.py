@@ -15,7 +15,18 @@ import pytest
 from gateway.keys import KeyDirectory
 from gateway.routes import BASE_PATH, ROUTES, Access
 from gateway.tokens import TokenIssuer
-from support import EVERY_GATEWAY, Database, Gateway, Reply, Service, Session, assert_problem, together
+from support import (
+    EVERY_GATEWAY,
+    Database,
+    Gateway,
+    Reply,
+    Service,
+    Session,
+    assert_problem,
+    together,
+    until,
+    waiting_for_a_lock,
+)
 
 BEARER_ROUTES = [route for route in ROUTES if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}]
 SPEND = {"amount": 1, "appId": "tests", "description": "a test"}
@@ -314,6 +325,19 @@ async def test_a_refresh_that_races_logout_leaves_nothing_that_works(
             assert_problem(refresh, 401, "invalid_refresh_token")
         assert_problem(await session.get("/api/v1/credits/balance"), 401, "session_ended")
         assert_problem(await either_service.refresh(session.refresh_token), 401, "invalid_refresh_token")
+
+
+async def test_a_token_that_is_deleted_while_its_refresh_waits_gets_no_successor(
+    database: Database, session: Session
+) -> None:
+    """A login forgets the tokens that have expired; one may do so between a refresh's look and its lock."""
+    with database.connect() as other, other.transaction():
+        other.execute("select from auth.sessions where user_id = %s for update", (session.user_id,))
+        refresh = asyncio.create_task(session.service.refresh(session.refresh_token))
+        await until(lambda: waiting_for_a_lock(database))
+        other.execute("delete from auth.refresh_tokens where user_id = %s", (session.user_id,))
+    assert_problem(await refresh, 401, "invalid_refresh_token")
+    assert tokens(database, session) == (0, 0)
 
 
 @EVERY_GATEWAY
