@@ -486,7 +486,8 @@ class _Clerk:
                 await asyncio.sleep(0.2)
 
     async def give(self, user_id: str, free: int, paid: int, text: str) -> Answer:
-        """Move credits to a user, as an administrator does."""
+        """Move credits to a user, as an administrator does: with the balance locked, or the time of the
+        movement may be from before another's look at it."""
         async with self._turn:
             try:
                 connection = await self._connected()
@@ -494,6 +495,9 @@ class _Clerk:
                     claims = json.dumps({"sub": user_id})
                     await connection.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
                     await connection.execute("set local role mana_ledger")
+                    await connection.execute(
+                        "select from credits.balances where user_id = %s for no key update", (user_id,)
+                    )
                     cursor = await connection.execute(
                         "select id::text, version from credits.post_movement('adjustment', 'adjustments', %s, %s, %s)",
                         (free, paid, text),
