@@ -30,6 +30,8 @@ CODES: dict[str, tuple[int, str]] = {
     "service_unavailable": (503, "The service is not available right now"),
 }
 
+MAX_ERRORS = 20  # fields that one answer names: what is asked in 64 KiB is not answered with megabytes
+
 
 class ManaError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -72,7 +74,8 @@ class Problem(ManaError):
 
 
 def invalid_request(*errors: FieldError) -> Problem:
-    """A 400 that names each field."""
+    """A 400 that names each field, up to MAX_ERRORS of them."""
+    errors = errors[:MAX_ERRORS]
     detail = "; ".join(f"{error.field}: {error.message}" for error in errors)
     return Problem("invalid_request", detail, errors)
 

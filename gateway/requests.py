@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,7 +15,7 @@ from email_validator import EmailNotValidError, validate_email
 from multidict import MultiMapping
 
 from gateway import models, passwords
-from gateway.problems import FieldError, Problem, invalid_request
+from gateway.problems import MAX_ERRORS, FieldError, Problem, invalid_request
 
 MAX_DEPTH = 32
 MAX_PASSWORD = 128  # characters
@@ -50,7 +52,7 @@ def parse_body(raw: bytes, model: type[RequestT], from_header: Mapping[str, str]
 
 def parse_query(query: MultiMapping[str], model: type[RequestT]) -> RequestT:
     """A query as its model. Raises Problem invalid_request with each wrong field."""
-    twice = sorted({name for name in query if len(query.getall(name)) > 1})
+    twice = sorted(name for name, times in Counter(name for name, _ in query.items()).items() if times > 1)
     if twice:
         raise invalid_request(*(FieldError(fit_to_store(name), "appears twice") for name in twice))
     numbers = {field.encode_name for field in msgspec.structs.fields(model) if isinstance(field.default, int)}
@@ -62,9 +64,9 @@ def parse_query(query: MultiMapping[str], model: type[RequestT]) -> RequestT:
 
 
 def _convert(fields: Mapping[str, Any], model: type[RequestT], *, strict: bool) -> RequestT:
-    unsafe = [error for name, value in fields.items() for error in _unsafe(name, value, 1)]
-    if unsafe:
-        raise invalid_request(*unsafe)
+    unsafe = (error for name, value in fields.items() for error in _unsafe(name, value, 1))
+    if found := list(islice(unsafe, MAX_ERRORS)):
+        raise invalid_request(*found)
     try:
         request = msgspec.convert(fields, model, strict=strict)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: a name with half a surrogate pair
@@ -98,8 +100,8 @@ def _sentence(message: str) -> str:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise _DuplicateKeyError(fit_to_store(next(name for name in names if names.count(name) > 1)))
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise _DuplicateKeyError(fit_to_store(name))
     return result
 
 
@@ -109,27 +111,28 @@ def _refuse_constant(name: str) -> None:
 
 def _unsafe(path: str, value: Any, depth: int) -> Iterator[FieldError]:
     """What JSON can say and PostgreSQL cannot store, wherever it is in the value."""
+    path = fit_to_store(path)
     if depth > MAX_DEPTH:
-        yield FieldError(fit_to_store(path.partition(".")[0]), f"is nested deeper than {MAX_DEPTH} levels")
+        yield FieldError(path.partition(".")[0], f"is nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, str):
         if fit_to_store(value, length=len(value)) != value:
-            yield FieldError(fit_to_store(path), "has a character that is not allowed (NUL or half a surrogate pair)")
+            yield FieldError(path, "has a character that is not allowed (NUL or half a surrogate pair)")
     elif isinstance(value, dict):
         for name, item in value.items():
             if fit_to_store(name, length=len(name)) != name:
-                yield FieldError(fit_to_store(path), "has a name with a character that is not allowed")
+                yield FieldError(path, "has a name with a character that is not allowed")
             else:
                 yield from _unsafe(f"{path}.{name}", item, depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unsafe(f"{path}.{index}", item, depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
-        yield FieldError(fit_to_store(path), "is a number out of range")
+        yield FieldError(path, "is a number out of range")
 
 
 def fit_to_store(text: str, length: int = 100) -> str:
     """The text as PostgreSQL can have it: no NUL, no lone surrogates, at most ``length`` characters."""
-    return text.replace("\0", "\ufffd").encode(errors="replace").decode()[:length]
+    return text[:length].replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def new_email(value: str) -> str:
@@ -150,15 +153,22 @@ def _given_email(value: str) -> str:
 
 def new_password(value: str) -> str:
     """The password as it is. Raises ValueError when it is too short or too long."""
-    if not 8 <= len(passwords.normalize(value)) <= MAX_PASSWORD:
+    if not 8 <= _password_length(value) <= MAX_PASSWORD:
         raise ValueError(f"must have 8 to {MAX_PASSWORD} characters")
     return value
 
 
 def _given_password(value: str) -> str:
-    if len(passwords.normalize(value)) > MAX_PASSWORD:
+    if _password_length(value) > MAX_PASSWORD:
         raise ValueError(f"must have at most {MAX_PASSWORD} characters")
     return value
+
+
+def _password_length(value: str) -> int:
+    """Characters in normal form. That form takes the square of the length to find, and no four characters
+    become less than one: whoever sends so many is too long as it is.
+    """
+    return len(value if len(value) > 4 * MAX_PASSWORD else passwords.normalize(value))
 
 
 # The rules that a type cannot say, by model and field.

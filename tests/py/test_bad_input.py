@@ -15,6 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
+from gateway.models import Login
+from gateway.problems import MAX_ERRORS, Problem
+from gateway.requests import parse_body
 from support import Database, Gateway, Reply, Service, Session, assert_problem, exchange
 
 REGISTER = "/api/v1/auth/register"
@@ -218,6 +221,34 @@ async def test_every_wrong_field_is_named_at_once(session: Session) -> None:
     reply = await session.post(USE, data=b'{"amount":"1","description":5,"foo":1}')
     assert_problem(reply, 400, "invalid_request")
     assert {error["field"] for error in reply.body["errors"]} == {"amount", "appId", "description", "foo"}
+
+
+# Bodies that a careless reading takes seconds for, or answers with megabytes; all are below the limit of 64 KiB.
+NULS = r'["\u0000"' + r',"\u0000"' * 3_500 + "]"
+MANY_NAMES = [f'"{number:x}":1' for number in range(7_000)]
+COSTLY = {
+    "accents in the wrong order": written(
+        BODIES[LOGIN] | {"password": '"' + "\u0300" * 16_300 + "\u0316" * 16_300 + '"'}
+    ),
+    "a long name before many faults": written({"k" * 32_000: NULS}),
+    "faults side by side": written({"metadata": NULS}),
+    "names that nobody knows": f"{{{','.join(MANY_NAMES)}}}".encode(),
+    "names, one of them twice": f"{{{','.join([*MANY_NAMES, MANY_NAMES[-1]])}}}".encode(),
+}
+
+
+@pytest.mark.parametrize("what", COSTLY)
+async def test_a_body_made_to_be_costly_is_refused_at_once_and_in_few_words(session: Session, what: str) -> None:
+    body = COSTLY[what]
+    assert len(body) < 64 * 1024
+    began = time.process_time()
+    with pytest.raises(Problem) as refused:
+        parse_body(body, Login, {})
+    assert time.process_time() - began < 0.3  # it was up to 4 s, and is 0.03; other processes do not count
+    assert len(refused.value.errors) <= MAX_ERRORS
+    reply = await session.post(LOGIN, data=body)
+    assert_problem(reply, 400, "invalid_request")
+    assert len(reply.text) < 16_000
 
 
 # ---------------------------------------------------------------- the body as a whole
