@@ -2,7 +2,8 @@
 
 Each mutant is one change to one file. It goes through what finds most first: the suites in SQL in a
 database deployed from a changed ``sql/``, its own suite before the others; then, when those saw nothing,
-the tests in Python that ``TESTS`` names, in a copy of the repository. The first failure ends it.
+the tests in Python that ``TESTS`` names, in a copy of the repository. The first failure ends it. What no
+test can see was judged by hand: ``survivors.toml`` has it, with the reason.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 import tokenize
+import tomllib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +32,8 @@ from gateway import deploy
 from gateway.problems import OperatorError
 from support import ROOT, Cluster, start_server
 
+SURVIVORS = Path(__file__).with_name("survivors.toml")
+STILLBORN, JUDGED = "stillborn", "judged"  # outcomes beside the names of what caught a mutant
 SECONDS = 300  # for one run of tests; who takes longer hangs, and was caught
 
 # What is mutated by default, and which tests in Python it has to pass, the likeliest first.
@@ -161,10 +165,18 @@ class Mutant:
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.rule}"
 
-    def difference(self) -> str:
+    def difference(self) -> list[str]:
+        """The lines that go, with a minus, and those that come, with a plus."""
         before = (ROOT / self.path).read_text().splitlines()
-        lines = difflib.unified_diff(before, self.text.splitlines(), lineterm="", n=0)
-        return "\n".join(f"    {line}" for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+        lines = list(difflib.unified_diff(before, self.text.splitlines(), lineterm="", n=0))[2:]
+        return [line for line in lines if line[:1] in "+-"]
+
+    def change(self) -> str:
+        """The same in one line, as ``survivors.toml`` has it."""
+        before, after = (
+            " ".join(" ".join(line[1:] for line in self.difference() if line[0] == sign).split()) for sign in "-+"
+        )
+        return f"{before} => {after}"
 
 
 def mutants(path: Path) -> Iterator[Mutant]:
@@ -189,6 +201,17 @@ def mutants(path: Path) -> Iterator[Mutant]:
             if mutated not in seen and not (name == "GRANT dropped" and _is_for_its_owner(match[0], text)):
                 seen.add(mutated)
                 yield Mutant(path, name, text.count("\n", 0, match.end() - len(match[0].lstrip())) + 1, mutated)
+
+
+def judged() -> dict[tuple[Path, str], str]:
+    """The file and the change of each mutant that no test can see, and why."""
+    survivors = tomllib.loads(SURVIVORS.read_text())
+    return {
+        (Path(path), change): reason
+        for reason, files in survivors.items()
+        for path, changes in files.items()
+        for change in changes
+    }
 
 
 def _is_for_its_owner(found: str, text: str) -> bool:
@@ -244,7 +267,7 @@ class Hunt:
         deploy.apply(cluster.url("template_migrated"), lambda _: None, upto="9999")
 
     def suites(self, mutant: Mutant, job: int) -> str | None:
-        """What of the suites in SQL caught it; ``stillborn`` when it cannot even be deployed."""
+        """What of the suites in SQL caught it; STILLBORN when it cannot even be deployed."""
         name = f"mutant_{job}"
         migration = "migrations" in mutant.path.parts
         self._execute(f"create database {name} template {'template0' if migration else 'template_migrated'}")
@@ -256,7 +279,7 @@ class Hunt:
                 if not _passes(["pg_prove", "--dbname", url, *suites]):
                     return "pgTAP"
         except (OperatorError, psycopg.Error):
-            return "stillborn"
+            return STILLBORN
         finally:
             self._execute(f"drop database {name} with (force)")
             self._execute("alter role mana_gateway reset all")
@@ -315,9 +338,10 @@ def _passes(command: list[str], cwd: Path = ROOT, env: dict[str, str] | None = N
 
 
 def soak(chosen: Sequence[Mutant], jobs: int, minutes: float) -> int:
-    """Hunt them all, print the survivors and the figures; the exit code is 1 when a mutant survived."""
+    """Hunt them all, print the survivors and the figures; the exit code is 1 when a mutant survived unjudged."""
     started = time.monotonic()
     outcomes: dict[Mutant, str | None] = {}
+    reasons = judged()
     pool = ThreadPoolExecutor(jobs)
     with start_server() as cluster:
         hunt, free = Hunt(cluster), list(range(jobs))
@@ -328,11 +352,15 @@ def soak(chosen: Sequence[Mutant], jobs: int, minutes: float) -> int:
             job = free.pop()
             outcomes[mutant] = hunt.suites(mutant, job) if mutant.path.suffix == ".sql" else None
             free.append(job)
-            print(f"{outcomes[mutant] or 'not seen by pgTAP'}: {mutant}", flush=True)
+            if outcomes[mutant] is None and (reason := reasons.get((mutant.path, mutant.change()))):
+                outcomes[mutant] = JUDGED
+                print(f"{JUDGED}: {mutant}: {reason}", flush=True)
+            else:
+                print(f"{outcomes[mutant] or 'not seen by pgTAP'}: {mutant}", flush=True)
 
         def in_python(mutant: Mutant) -> None:
             outcomes[mutant] = hunt.tests(mutant)
-            print(f"{outcomes[mutant] or 'SURVIVED'}: {mutant}\n{mutant.difference()}", flush=True)
+            print(f"{outcomes[mutant] or 'SURVIVED'}: {mutant}", *mutant.difference(), sep="\n    ", flush=True)
 
         try:
             list(pool.map(in_sql, chosen))
@@ -347,9 +375,9 @@ def soak(chosen: Sequence[Mutant], jobs: int, minutes: float) -> int:
 
 
 def _figures(outcomes: list[str | None]) -> str:
-    stillborn, survived = outcomes.count("stillborn"), outcomes.count(None)
-    judged = len(outcomes) - stillborn
+    not_deployed, equal, survived = (outcomes.count(outcome) for outcome in (STILLBORN, JUDGED, None))
+    tried = len(outcomes) - not_deployed
     return (
-        f"{len(outcomes)} tried, {stillborn} stillborn, {survived} survived,"
-        f" {100 * (judged - survived) / max(judged, 1):.1f} % of {judged} caught"
+        f"{len(outcomes)} made, {not_deployed} {STILLBORN}; {100 * (tried - equal - survived) / max(tried, 1):.1f} % of"
+        f" {tried} caught, {equal} {JUDGED} by hand, {survived} survived"
     )

@@ -4,7 +4,8 @@
 -- token again within 10 seconds, while the successor is unused, is a retry or a second tab and
 -- returns the same successor; any other reuse means that two parties hold the token, so the
 -- session is revoked for both (RFC 9700, section 4.14.2). Returns null when the token is refused:
--- the revocation must stay, and raising would take it back.
+-- the revocation must stay, and raising would take it back. Once a day it takes away the session's
+-- tokens past their time: whoever stays logged in never meets auth.create_session, which does so.
 --
 -- Locks   the session's row, so that refreshes and logouts of one session take turns.
 -- Raises  PT400 invalid_request    p_ttl is no lifetime
@@ -57,6 +58,10 @@ begin
         update auth.refresh_tokens set used_at = v_now where user_id = p_user_id and hash = v_hash;
         insert into auth.refresh_tokens (user_id, hash, session_id, issued_at, expires_at)
         values (p_user_id, auth.hash_token(v_next), v_session.id, v_now, v_now + p_ttl);
+        if v_session.last_activity_at < date_trunc('day', v_now, 'UTC') then
+            delete from auth.refresh_tokens
+             where user_id = p_user_id and session_id = v_session.id and expires_at <= v_now;
+        end if;
         update auth.sessions
            set last_activity_at = v_now, expires_at = v_now + p_ttl
          where user_id = p_user_id and id = v_session.id;

@@ -1,9 +1,9 @@
 -- auth.refresh_session
 begin;
 \ir ../setup.psql
-select plan(56);
+select plan(61);
 
-select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus', 'hana', 'ivo', 'jana', 'kai', 'lena');
+select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus', 'hana', 'ivo', 'jana', 'kai', 'lena', 'mia');
 
 -- The successor, and null when the token is refused.
 create function tap.refresh(p_name text, p_token text)
@@ -221,6 +221,38 @@ select isnt(nullif(:'phone_next', ''), null, 'and so does the phone''s next one'
 select set_clock('2030-01-01 03:00Z');
 select is(refresh('lena', :'laptop_token'), null, 'a token of the laptop that is used twice is refused');
 select isnt(refresh('lena', :'phone_next'), null, 'and ends the laptop''s session, not the phone''s');
+
+
+-- What a session leaves behind: tokens past their time, until the next day's first refresh
+
+reset role;
+create function tap.tokens_left(p_session_id uuid) returns bigint language sql security definer as $$
+    select count(*) from auth.refresh_tokens where session_id = p_session_id
+$$;
+create function tap.next_token(p_token text, p_ttl interval) returns text language sql as $$
+    select (auth.refresh_session(tap.id_of('mia'), p_token, p_ttl)).refresh_token
+$$;
+
+select set_clock('2030-01-01 23:00Z');
+select session_id as laptop from auth.log_in(email_of('mia'), digest_of('mia'), 'laptop', null, '1 minute') \gset mia_
+set local role mana_gateway;
+select next_token(token_of('mia'), '1 hour 1 minute') as token \gset mia_
+select set_clock('2030-01-02 00:00Z');
+select next_token(:'mia_token', '1 day') as token \gset mia_
+select is(tokens_left(session_of('mia')), 3::bigint, 'what was used is kept until it is past its time');
+select set_clock('2030-01-02 23:59Z');
+select next_token(:'mia_token', '7 days') as token \gset mia_
+select is(tokens_left(session_of('mia')), 4::bigint, 'and for the rest of that day');
+select set_clock('2030-01-03 00:00Z');
+select isnt(next_token(:'mia_token', '7 days'), null, 'the next day''s first refresh returns a successor');
+reset role;
+select is(
+    (select array_agg(expires_at <= '2030-01-03 00:00Z' order by issued_at)
+       from auth.refresh_tokens where session_id = session_of('mia')),
+    array[false, false, false], 'and takes away what is past its time, nothing else'
+);
+select is(tokens_left(:'mia_laptop'), 1::bigint, 'nor of another device');
+set local role mana_gateway;
 
 select * from finish();
 rollback;
