@@ -10,9 +10,9 @@ possible, and it is a problem when none fits what was seen.
 from __future__ import annotations
 
 import copy
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -108,7 +108,7 @@ def judge(path: Path) -> list[str]:
             if session := operation.asked.get("session"):
                 sessions[session].append(operation)
         for session, theirs in sessions.items():
-            problems += [f"{email}, session {session}: {text}" for text in _judge_session(theirs)]
+            problems += [f"{email}, session {session}: {text}" for text in judge_session(theirs)]
     return problems
 
 
@@ -333,17 +333,19 @@ def _compare(movement: Movement, row: dict[str, Any]) -> Iterator[str]:
         yield f"movement {row['version']} is {found} of {_time(row['at'])}; the model has {right} of {movement.at}"
 
 
-def _judge_session(operations: list[Operation]) -> Iterator[str]:
+def judge_session(operations: list[Operation]) -> Iterator[str]:
     """One session, whose client did one thing at a time."""
     model = Model()
     states: list[Session] = []
     numbers: dict[str, int] = {}  # fingerprint of a refresh token -> its place in the lineage
+    edges = sorted({edge for operation in operations for edge in (operation.low, operation.high)})
     for operation in operations:
         op, answer = operation.asked["op"], operation.answer
         if "token" in operation.asked and operation.asked["token"] not in numbers:
             yield f"{operation}: a token that nobody was given"
             return
-        times = (operation.low, operation.high)
+        # Where the clock was moved meanwhile, what was done lies anywhere between the others' times.
+        times = edges[bisect_left(edges, operation.low) : bisect_right(edges, operation.high)]
         if op == "login":
             if operation.outcome == OK:
                 for at in times:
@@ -398,7 +400,7 @@ def _step(
 def _distinct(states: list[Session]) -> list[Session]:
     """Of those that differ in nothing but times the earliest and the latest.
 
-    So, too, for each time that differs much: of those where it is earliest, and where it is latest.
+    So, too, for each time that differs much: of those where it is one of its values that are far apart.
     """
     groups: defaultdict[tuple[object, ...], dict[tuple[datetime, ...], Session]] = defaultdict(dict)
     for state in states:
@@ -409,11 +411,20 @@ def _distinct(states: list[Session]) -> list[Session]:
         chosen = {min(group), max(group)}
         for place, values in enumerate(zip(*group, strict=True)):
             if max(values) - min(values) > _MUCH:
-                for edge in (min(values), max(values)):
-                    there = [times for times in group if times[place] == edge]
+                for value in _far_apart(values):
+                    there = [times for times in group if times[place] == value]
                     chosen |= {min(there), max(there)}
         kept += [group[times] for times in chosen]
     return kept
+
+
+def _far_apart(values: Sequence[datetime]) -> list[datetime]:
+    """The earliest, the latest, and between them those that differ much from the one before."""
+    kept: list[datetime] = []
+    for value in sorted(values):
+        if not kept or value - kept[-1] > _MUCH:
+            kept.append(value)
+    return [*kept, max(values)]
 
 
 def _times_of(state: Session) -> tuple[datetime, ...]:

@@ -11,7 +11,7 @@ import pytest
 
 from proof import history
 from proof.bank import HOT, Report
-from proof.judge import judge
+from proof.judge import Operation, judge, judge_session
 from proof.runs import bank_house, play
 from support import Cluster
 
@@ -179,3 +179,25 @@ def test_the_judge_sees(lie: Callable[[Lines], None], busy: Lines, tmp_path: Pat
     lines = [msgspec.json.decode(msgspec.json.encode(line)) for line in busy]
     lie(lines)
     assert judged(lines, tmp_path) != []
+
+
+def test_what_was_done_while_the_clock_was_moved_may_lie_between() -> None:
+    """A refresh that took until the clock had been moved twice was done after the first time: the same again
+    is a retry then, and a theft after the second time. At neither end of its span would it be both."""
+    spans = [(0, 0, "login", None, "a"), (1, 7_210, "refresh", "a", "b"), (3_605, 7_211, "refresh", "a", "b")]
+    operations = [
+        Operation(
+            {"n": number, "op": op, "at": low, **({"token": presented} if presented else {})},
+            first=0,
+            floor=0,
+            answer={"outcome": history.OK, "at": high, "token": given},
+        )
+        for number, (low, high, op, presented, given) in enumerate(spans)
+    ]
+    theft = Operation(
+        {"n": 3, "op": "refresh", "at": 7_215, "token": "a"},
+        first=0,
+        floor=0,
+        answer={"outcome": history.REFUSED, "status": 401, "at": 7_216},
+    )
+    assert list(judge_session([*operations, theft])) == []
