@@ -39,10 +39,10 @@ SECONDS = 300  # for one run of tests; who takes longer hangs, and was caught
 # What is mutated by default, and which tests in Python it has to pass, the likeliest first.
 TESTS = {
     "sql/functions/credits/*.sql": "credits batches backends verify isolation races",
-    "sql/functions/auth/*.sql": "sessions registration batches isolation races",
+    "sql/functions/auth/*.sql": "sessions registration enumeration batches isolation races",
     "sql/policies/**/*.sql": "isolation credits sessions backends deploy",
     "sql/migrations/0002.auth-tables.sql": "sessions registration",
-    "sql/migrations/0003.credits-tables.sql": "credits backends verify",
+    "sql/migrations/0003.credits-tables.sql": "registration credits backends verify",
     "gateway/tokens.py": "rules_of_the_gateway tokens",
     "gateway/problems.py": "rules_of_the_gateway routes bad_input scarcity serving",
     "gateway/answers.py": "routes bad_input serving attacks_http limits",

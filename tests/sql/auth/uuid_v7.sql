@@ -29,7 +29,7 @@ select is_empty(
     'the first 48 bits are the milliseconds since 1970'
 );
 select is_empty(
-    'select id from ids where ceil(bits(id, 14, 3) * 1000 / 4096.0) <> extract(microseconds from moment) % 1000',
+    'select id from ids where bits(id, 14, 3) <> floor(extract(microseconds from moment) % 1000 * 4096 / 1000)',
     'the next 12 bits are the microseconds, in steps of 1/4096 ms'
 );
 

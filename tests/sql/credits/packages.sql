@@ -10,9 +10,9 @@ select make_users('ada');
 -- Administrators
 select is(credits.seed_packages(), 4, 'packages are put on sale where there are none');
 select results_eq(
-    'select name, credits, price_euro_cents, active from credits.packages order by sort_order',
-    $$ values ('Starter', 100::bigint, 100, true), ('Basic', 500, 450, true),
-              ('Pro', 1000, 800, true), ('Studio', 5000, 3500, true) $$,
+    'select sort_order, name, credits, price_euro_cents, active from credits.packages order by sort_order',
+    $$ values (1, 'Starter', 100::bigint, 100, true), (2, 'Basic', 500, 450, true),
+              (3, 'Pro', 1000, 800, true), (4, 'Studio', 5000, 3500, true) $$,
     'four of them, in euro cents'
 );
 select is(

@@ -21,7 +21,7 @@ end
 $$;
 drop index credits.transactions_one_per_idempotency_key, credits.transactions_one_grant_per_window;
 
-select plan(27);
+select plan(29);
 
 select make_users(
     'ada', 'balance', 'free', 'totals', 'version', 'negative', 'debt', 'no_balance', 'no_entries', 'amount', 'foreign',
@@ -71,9 +71,21 @@ update credits.settings set signup_bonus = 0;
 select make_users('buyer');
 select give_paid('buyer', 10);
 select found_ok('buyer', '{}', 'nor is anything found for who has never had a free credit');
+select make_users('empty');
+select found_ok('empty', '{}', 'or no credit at all');
 
 
 -- Balances
+
+update credits.balances set balance = 2, total_earned = 2, version = 1 where user_id = id_of('empty');
+select found_ok(
+    'empty',
+    array[
+        'balance_differs_from_ledger: free 0, paid 2; entries say free 0, paid 0',
+        'totals_differ_from_transactions: earned 2, spent 0, version 1; transactions say 0, 0, 0'
+    ],
+    'a balance without any entry'
+);
 
 update credits.balances set balance = balance + 1 where user_id = id_of('balance');
 select found_ok(
