@@ -13,6 +13,7 @@ import random
 import re
 import time
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -90,6 +91,12 @@ def spend_in_sql(amount: int, key: str = "null") -> tuple[str, str]:
     )
 
 
+def in_a_batch(function: str, *arguments: str) -> str:
+    """What the gateway sends when calls of several users wait, here of one; the other arguments are null."""
+    given = "".join(f", '{argument}'" for argument in arguments)
+    return f"select api.{function}_batch(array[%(user_id)s::uuid], array[%(claims)s], array['{{}}']{given})::text"
+
+
 def open_account(user: str) -> tuple[str, str]:
     return (
         f"select set_config('request.jwt.claims', json_build_object('sub', %({user})s)::text, true)",
@@ -100,6 +107,7 @@ def open_account(user: str) -> tuple[str, str]:
 APP, BACKEND, ADMIN = "mana_gateway", "mana_backend", "postgres"
 LOGGED_OUT = """[('(200,"{""message"" : ""Logged out successfully""}",)',)]"""
 SESSION_ENDED = "PT401 session_ended"
+NOT_AT_ONCE = ("[('(,,)',)]",)  # what a batch answers to a call that has to be made alone; it changed nothing
 ANNOUNCED = re.compile(r'"(dailyFreeCredits|daily_free_credits)"+ ?: ?\d+')
 REFRESH = "select api.refresh(%(user_id)s, '{}', %({})s, '7 days')::text"
 LOG_IN = "select api.login('{{}}', %(email)s, '{}', null, null, '7 days')::text"
@@ -119,6 +127,11 @@ MONEY = (
         "get the balance as a backend", BACKEND,
         ("select auth.act_as(%(user_id)s)::text", "select to_json(credits.get_balance())::text"),
     ),
+    Action(
+        "spend in a batch", APP,
+        (in_a_batch("use_credits", "{100}", "{tests}", "{a test}", "{k}", "{null}", "{null}"),),
+    ),
+    Action("get the balance in a batch", APP, (in_a_batch("get_balance"),)),
     Action("open the account again", ADMIN, open_account("user_id")),
     CONFIGURE,
 )  # fmt: skip
@@ -192,11 +205,19 @@ class Judge:
         found = await self.run(schedule)
         # Who had its answer before the other began has come first for everybody.
         allowed = self.serial if found.first is None else [self.serial[found.first]]
+        if found.first is None and NOT_AT_ONCE in found.answers:
+            allowed = [*allowed, await self.without(found.answers.index(NOT_AT_ONCE))]
         alike = self.together if found.first is None else exactly
         assert alike(found) in [alike(one) for one in allowed], (
             f"{self.pair[0]} and {self.pair[1]}, seed {SEED}, {schedule}: is none of the serial runs:\n{found}\n"
             + "\n".join(map(str, self.serial))
         )
+
+    async def without(self, batch: int) -> Outcome:
+        """The other one alone, while the batch found that it has to be made alone."""
+        outcome = await self.run([(1 - batch, None)])
+        answers = (NOT_AT_ONCE, outcome.answers[1]) if batch == 0 else (outcome.answers[0], NOT_AT_ONCE)
+        return replace(outcome, answers=answers)
 
     def together(self, outcome: Outcome) -> str:
         """What has to be the same: all but the two liberties of transactions that were under way together."""
