@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from support import Service, assert_problem
+
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 # Who calls, and what. Only the first logout of a token finds a session, so it is called apart.
@@ -46,3 +48,14 @@ def calls(output: str) -> int:
     found = re.search(r"(\d+) generated", output)
     assert found, output
     return int(found[1])
+
+
+async def assert_was_let_in(service: Service, token: str, operations: Sequence[str]) -> None:
+    """A run with this token did something: the document names 401 everywhere, so nobody's would have passed as well."""
+    usages = await service.get("/api/v1/credits/transactions?type=usage", token=token)
+    if operations == LOGOUT:
+        assert usages.status == 401, "the session goes on"
+        assert_problem(usages, 401, "session_ended")
+    else:
+        assert usages.status == 200, usages.text
+        assert usages.body, "nothing was used"

@@ -1,4 +1,7 @@
-"""Calls of every SQL function that a runtime role may execute, with values that nobody should send.
+"""Calls of every SQL function, with values that nobody should send.
+
+Each is called by whoever may at run time; one that none of them may is called as the administrator when it
+has its owner's rights, and as its owner when it has its caller's. Those in ``TRUSTING`` may fail as they like.
 
 What a function may raise is read from the "Raises" of its own header: a pair of status and code
 is declared there, "as f does" and "what f raises" take in another function's. Whatever else comes
@@ -11,28 +14,53 @@ import json
 import random
 import re
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import psycopg
+from psycopg.types.string import TextLoader
 
 from gateway import passwords
+from gateway.deploy import DEFINERS, SCHEMAS
 from support import PASSWORD, PEPPER, ROOT, Database, Session, backend_login
 
-# Where the roles that log in may go; a function of another schema is not theirs to call.
-SCHEMAS = ("auth", "credits", "api")
-ROLES = ("mana_gateway", "mana_backend", "mana_reader")
+RUNTIME_ROLES = ("mana_gateway", "mana_backend", "mana_reader")
+
+# Internal functions that check nothing: what they cannot bear, their callers never pass.
+TRUSTING = {
+    "auth.uuid_v7": "its time is that of auth.clock()",
+    "auth.create_session": "auth.log_in has checked the device and the lifetime",
+    "auth.record_event": "the events are named in the functions of auth",
+    "auth.revoke_session": "the reasons are named in the functions of auth",
+    "credits.grant_window": "its times are those of a balance and of auth.clock()",
+    "credits.balance_summary": "its row is one of credits.balances",
+    "credits.receipt": "its row is one of credits.transactions",
+    "credits.open_account": "its time is that of auth.register_user, which makes the user",
+    "credits.post_movement": "the amounts and the texts were checked by whoever moves them",
+    "credits.post_movements": "the amounts and the texts were checked by whoever moves them",
+}
 
 _FUNCTIONS = """
-select n.nspname, p.proname, coalesce(p.proargnames[1:p.pronargs], '{}'),
+select role, n.nspname, p.proname, coalesce(p.proargnames[1:p.pronargs], '{}'),
        array(select format_type(t, null) from unnest(p.proargtypes) with ordinality as a (t, i) order by i)
   from pg_proc as p
   join pg_namespace as n on n.oid = p.pronamespace
- where n.nspname = any (%s) and has_function_privilege(%s, p.oid, 'execute')
-   and has_schema_privilege(%s, n.oid, 'usage')
- order by 1, 2
+ cross join lateral (
+     select array(
+         select r from unnest(%s::text[]) as r
+          where has_function_privilege(r, p.oid, 'execute') and has_schema_privilege(r, n.oid, 'usage')
+     ) as roles
+ ) as may
+ cross join lateral unnest(
+     case when roles <> '{}' then roles
+          when p.prosecdef then array[current_user::text]
+          else array[p.proowner::regrole::text] end
+ ) as role
+ where n.nspname = any (%s)
+ order by 1, 2, 3
 """
 _COLUMNS = """
 select format_type(atttypid, null) from pg_attribute
@@ -51,6 +79,7 @@ VALUES: dict[str, tuple[str | None, ...]] = {
     "text": TEXTS,
     "uuid": (None, str(uuid.UUID(int=0)), str(uuid.UUID(int=2**128 - 1)), str(uuid.uuid4())),
     "bigint": (None, "0", "-1", "1", "1000000000", "1000000001", str(2**63 - 1), str(-(2**63))),
+    "bytea": (None, "", "\\x00", "\\x" + "ff" * 32, MEGABYTE),
     "integer": (None, "0", "-1", "1", "102", str(2**31 - 1), str(-(2**31))),
     "boolean": (None, "true", "false"),
     "json": (None, "{}", "[]", "null", '"a"', "-1", '{"a":"\\u0000"}', f'{{"a":"{MEGABYTE}"}}'),
@@ -111,6 +140,8 @@ class SqlFuzz:
     def __init__(self, database: Database, user: Session, other: Session, seed: int) -> None:
         self.random = random.Random(seed)
         self.calls = 0
+        self.fuzzed: set[str] = set()
+        self.trusting: set[str] = set()  # those that did fail as they like
         self.reached: set[tuple[int, str]] = set()
         self._database = database
         self._user = user
@@ -123,7 +154,9 @@ class SqlFuzz:
             "p_user_id": user.user_id, "p_claims": self._claims, "p_context": context, "p_email": user.email,
             "p_password": digest, "p_password_digest": digest, "p_refresh_token": user.refresh_token,
             "p_refresh_ttl": "7 days", "p_ttl": "7 days", "p_amount": "1", "p_app_id": "fuzz",
-            "p_description": "a call", "p_limit": "10", "p_offset": "0",
+            "p_description": "a call", "p_limit": "10", "p_offset": "0", "p_session_id": session_id,
+            "p_created_at": "2030-01-01", "p_at": "2030-01-01",
+            "p_spendings": _row([user.user_id, "1", "fuzz", "a call", None, None, None, None]),
         }  # fmt: skip
         self._values: dict[str, tuple[Value, ...]] = VALUES | {
             "uuid": (*VALUES["uuid"], user.user_id, other.user_id),
@@ -139,23 +172,26 @@ class SqlFuzz:
     def run(self, examples: int) -> Iterator[Finding]:
         """Each value in each place, then ``examples`` random calls of each function."""
         with backend_login(self._database) as backend:
-            urls = {
-                "mana_gateway": self._database.gateway_url,
-                "mana_backend": backend,
-                "mana_reader": self._database.admin_url,
-            }
-            for role in ROLES:
-                with psycopg.connect(urls[role], autocommit=True) as connection:
-                    if role == "mana_reader":
-                        connection.execute("set role mana_reader")
-                    for function in self.functions(role):
-                        yield from self._fuzz(connection, role, function, examples)
+            logins = {"mana_gateway": self._database.gateway_url, "mana_backend": backend}
+            for role, functions in self.functions().items():
+                with psycopg.connect(logins.get(role, self._database.admin_url), autocommit=True) as connection:
+                    connection.adapters.register_loader("timestamptz", TextLoader)  # Python's end with the year 9999
+                    if role not in logins:
+                        connection.execute(f"set role {role}".encode())
+                    for function in functions:
+                        self.fuzzed.add(function.qualified)
+                        for finding in self._fuzz(connection, role, function, examples):
+                            if function.qualified in TRUSTING:
+                                self.trusting.add(function.qualified)
+                            else:
+                                yield finding
 
-    def functions(self, role: str) -> list[Function]:
-        return [
-            Function(schema, name, tuple(zip(names, kinds, strict=True)))
-            for schema, name, names, kinds in self._database.query(_FUNCTIONS, list(SCHEMAS), role, role)
-        ]
+    def functions(self) -> dict[str, list[Function]]:
+        """Every function of ours, by who calls it here."""
+        found: defaultdict[str, list[Function]] = defaultdict(list)
+        for role, schema, name, names, kinds in self._database.query(_FUNCTIONS, list(RUNTIME_ROLES), list(SCHEMAS)):
+            found[role].append(Function(schema, name, tuple(zip(names, kinds, strict=True))))
+        return found
 
     def _fuzz(
         self, connection: psycopg.Connection[Any], role: str, function: Function, examples: int
@@ -171,9 +207,10 @@ class SqlFuzz:
                     for given, (_, kind) in zip(right, function.parameters, strict=True)
                 )
             )
+        # Functions of api say themselves for whom they are called, and internal ones are called for a user.
+        for_whom = (False,) if function.schema == "api" else (True,) if role in DEFINERS else (False, True)
         for arguments in calls:
-            # Functions of api say themselves for whom they are called.
-            for signed_in in (False,) if function.schema == "api" else (False, True):
+            for signed_in in for_whom:
                 outcome = self._call(connection, role, function, arguments, signed_in)
                 if outcome:
                     yield Finding(role, function.qualified, arguments, signed_in, outcome)
@@ -211,6 +248,8 @@ class SqlFuzz:
                 connection.execute("select auth.begin_request(%s, %s, '{}')", (self._user.user_id, self._claims))
             elif signed_in and role == "mana_backend":
                 connection.execute("select auth.act_as(%s)", (self._user.user_id,))
+            elif signed_in:
+                connection.execute("select set_config('request.jwt.claims', %s, true)", (self._claims,))
             try:
                 rows = connection.execute(function.statement.encode(), arguments).fetchall()
             except psycopg.Error as error:

@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import pytest
 
+from gateway.deploy import SQL
 from gateway.problems import CODES
 from proof import http_fuzz, sql_fuzz
 from support import Database, Gateway, Service
 
 SEED = 1
 EXAMPLES = 10
+FUNCTIONS = [f"{path.parent.name}.{path.stem}" for path in (SQL / "functions").glob("*/*.sql")]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,8 @@ async def test_every_answer_is_as_documented(
     done = http_fuzz.run(gateway.url, EXAMPLES, SEED, operations, token)
     assert done.returncode == 0, done.stdout + done.stderr
     assert http_fuzz.calls(done.stdout) > at_least
+    if token:
+        await http_fuzz.assert_was_let_in(service, token, operations)
     assert [line for line in gateway.output if '"level":"error"' in line] == []
 
 
@@ -42,6 +46,9 @@ async def test_a_function_raises_what_its_header_declares_and_nothing_else(
     fuzz = sql_fuzz.SqlFuzz(database, user, other, SEED)
     assert [str(finding) for finding in fuzz.run(EXAMPLES)] == [], f"seed {SEED}"
     assert fuzz.calls > 3000
+    assert fuzz.fuzzed == set(FUNCTIONS)
+    # Whatever bears everything, be it that it checks by now, does not belong to those that may fail.
+    assert fuzz.trusting == set(sql_fuzz.TRUSTING)
     # Otherwise it would have knocked at doors that were all closed.
     assert {
         (400, "invalid_request"), (401, "authentication_required"), (401, "invalid_token"), (401, "session_ended"),
@@ -51,7 +58,6 @@ async def test_a_function_raises_what_its_header_declares_and_nothing_else(
 
 
 def test_what_headers_declare_are_codes_of_the_list() -> None:
-    functions = [f"{path.parent.name}.{path.stem}" for path in (sql_fuzz.ROOT / "sql" / "functions").glob("*/*.sql")]
-    declared = {pair for function in functions for pair in sql_fuzz.declared(function)}
+    declared = {pair for function in FUNCTIONS for pair in sql_fuzz.declared(function)}
     assert len(declared) > 10
     assert {pair for pair in declared if CODES.get(pair[1], (0, ""))[0] != pair[0]} == set()

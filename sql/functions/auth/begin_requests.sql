@@ -42,7 +42,7 @@ begin
           ) as session on a.sub = a.user_id::text;
     exception
         when data_exception or program_limit_exceeded then  -- no JSON, no UUID, or nested too deeply
-            v_user_ids := array_fill(null::uuid, array[cardinality(p_user_ids)]);
+            v_user_ids := array_fill(null::uuid, array[coalesce(cardinality(p_user_ids), 0)]);
     end;
 
     v_set := set_config('request.user_ids', coalesce(array_to_string(v_user_ids, ' '), ''), true);

@@ -4,7 +4,8 @@
 -- history stay.
 --
 -- Locks   the user's row, then the rows of the sessions that it ends.
--- Raises  PT404 not_found
+-- Raises  PT400 invalid_request    not said which
+--         PT404 not_found
 create or replace function auth.set_disabled(p_email text, p_disabled boolean)
 returns void
 language plpgsql
@@ -13,9 +14,15 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_user constant auth.users := auth.find_user(p_email);
-    v_now  constant timestamptz := auth.clock();
+    v_user auth.users;
+    v_now  timestamptz;
 begin
+    if p_disabled is null then
+        raise sqlstate 'PT400' using message = 'invalid_request', detail = 'disabled: is required.';
+    end if;
+
+    v_user := auth.find_user(p_email);
+    v_now := auth.clock();
     update auth.users
        set disabled_at = case when p_disabled then coalesce(disabled_at, v_now) end, updated_at = v_now
      where id = v_user.id;

@@ -4,7 +4,8 @@
 -- brings the new role.
 --
 -- Locks   the user's row.
--- Raises  PT404 not_found
+-- Raises  PT400 invalid_request    no role
+--         PT404 not_found
 create or replace function auth.set_role(p_email text, p_role auth.user_role)
 returns void
 language plpgsql
@@ -13,8 +14,13 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_user constant auth.users := auth.find_user(p_email);
+    v_user auth.users;
 begin
+    if p_role is null then
+        raise sqlstate 'PT400' using message = 'invalid_request', detail = 'role: is required.';
+    end if;
+
+    v_user := auth.find_user(p_email);
     update auth.users set role = p_role, updated_at = auth.clock() where id = v_user.id;
     perform auth.record_event('role_changed');
 end

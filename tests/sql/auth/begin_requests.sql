@@ -1,7 +1,7 @@
 -- auth.begin_requests: for whom a transaction for many users acts, and what it then sees.
 begin;
 \ir ../setup.psql
-select plan(14);
+select plan(15);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'root');
 select auth.set_role(email_of('root'), 'admin');
@@ -75,6 +75,7 @@ select is(
 select is(
     let_in('{bob,cleo}', claims_of('ada'), claims_of('cleo')), '- -, sees nobody', 'nobody let in, nobody seen'
 );
+select is(auth.begin_requests(null, '{no JSON}'), '{}', 'nobody is asked about, whatever the claims');
 
 select let_in('{bob}', claims_of('bob')) \gset
 select auth.begin_request(id_of('ada'), claims_of('ada'), null) \gset

@@ -1,7 +1,7 @@
 -- auth.set_disabled: for administrators, who connect as themselves and not through the gateway.
 begin;
 \ir ../setup.psql
-select plan(16);
+select plan(18);
 
 select make_users('ada', 'bob', 'cleo');
 update auth.users set deleted_at = auth.clock() where id = id_of('cleo');
@@ -72,6 +72,13 @@ select refused_ok(
     $$ select auth.set_disabled(email_of('cleo'), true) $$,
     'PT404', 'not_found', 'There is no user with this e-mail address.', 'nor is a deleted user'
 );
+
+select auth.set_disabled(email_of('ada'), true);
+select refused_ok(
+    $$ select auth.set_disabled(email_of('ada'), null) $$,
+    'PT400', 'invalid_request', 'disabled: is required.', 'it has to be said which'
+);
+select isnt(disabled_at(), null, 'and a disabled account stays so');
 
 select * from finish();
 rollback;

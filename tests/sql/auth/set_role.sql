@@ -1,7 +1,7 @@
 -- auth.set_role: for administrators, who connect as themselves and not through the gateway.
 begin;
 \ir ../setup.psql
-select plan(9);
+select plan(10);
 
 select make_users('ada', 'bob', 'cleo');
 update auth.users set deleted_at = auth.clock() where id = id_of('cleo');
@@ -44,6 +44,10 @@ select refused_ok(
 select refused_ok(
     $$ select auth.set_role(email_of('cleo'), 'admin') $$,
     'PT404', 'not_found', 'There is no user with this e-mail address.', 'nor is a deleted user'
+);
+select refused_ok(
+    $$ select auth.set_role(email_of('bob'), null) $$,
+    'PT400', 'invalid_request', 'role: is required.', 'nobody is without a role'
 );
 
 select * from finish();

@@ -1,7 +1,7 @@
 -- credits.configure: for administrators, who connect as themselves.
 begin;
 \ir ../setup.psql
-select plan(8);
+select plan(11);
 
 select set_clock('2030-01-02 00:00Z');
 select is(
@@ -18,15 +18,29 @@ select is(
     (select (signup_bonus, daily_free_credits)::text from credits.configure(p_daily_free_credits => 0)), '(0,0)',
     'and the other way round'
 );
-select throws_ok(
-    'select credits.configure(-1, null)', '23514',
-    'new row for relation "settings" violates check constraint "settings_signup_bonus_check"',
+select is(
+    (select (signup_bonus, daily_free_credits)::text from credits.configure(1000000000, 1000000000)),
+    '(1000000000,1000000000)', '1000000000 is the most'
+);
+select refused_ok(
+    'select credits.configure(-1, null)',
+    'PT400', 'invalid_request', 'signupBonus: must be a whole number from 0 to 1000000000.',
     'a negative bonus is refused'
 );
-select throws_ok(
-    'select credits.configure(null, 1000000001)', '23514',
-    'new row for relation "settings" violates check constraint "settings_daily_free_credits_check"',
-    'a grant over 1000000000 is refused'
+select refused_ok(
+    'select credits.configure(1000000001, null)',
+    'PT400', 'invalid_request', 'signupBonus: must be a whole number from 0 to 1000000000.',
+    'and one of more'
+);
+select refused_ok(
+    'select credits.configure(null, -1)',
+    'PT400', 'invalid_request', 'dailyFreeCredits: must be a whole number from 0 to 1000000000.',
+    'a negative grant is refused'
+);
+select refused_ok(
+    'select credits.configure(null, 1000000001)',
+    'PT400', 'invalid_request', 'dailyFreeCredits: must be a whole number from 0 to 1000000000.',
+    'and one of more'
 );
 select throws_ok(
     'insert into credits.settings values (false, 1, 1, now())', '23514',
