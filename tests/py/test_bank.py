@@ -10,13 +10,14 @@ import msgspec
 import pytest
 
 from proof import history
-from proof.bank import HOT, Report
+from proof.bank import HOT, Bank, Report, Targets, Violation
 from proof.judge import judge
 from proof.runs import bank_house, play
 from support import Cluster
 
 SEED = 20261122
 OPERATIONS = 5_000
+CHECKED_EVERY = 0.5  # seconds
 
 Lines = list[dict[str, Any]]
 
@@ -26,13 +27,13 @@ async def played(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
     """A run, and its history."""
     path = tmp_path_factory.mktemp("bank") / f"bank-{SEED}.jsonl"
     with bank_house(cluster) as targets:
-        return await play(targets, "bank", SEED, operations=OPERATIONS, keep=path), path
+        return await play(targets, "bank", SEED, operations=OPERATIONS, keep=path, checked_every=CHECKED_EVERY), path
 
 
 def test_what_32_clients_saw_is_what_the_model_says(played: tuple[Report, Path]) -> None:
     report, _ = played
     assert report.operations >= OPERATIONS
-    assert report.checks > 0
+    assert report.checks > 2, "the last one comes when all is over"
     assert report.movements > OPERATIONS / 4, report
 
 
@@ -42,13 +43,22 @@ def test_the_load_met_what_it_is_for(played: tuple[Report, Path]) -> None:
     codes = {line["code"] for line in lines if line.get("outcome") == history.REFUSED}
     assert codes >= {
         "insufficient_credits", "version_conflict", "idempotency_key_reused", "rolled_back",
-        "session_ended", "invalid_refresh_token",
+        "session_ended", "invalid_refresh_token", "email_taken",
     }  # fmt: skip
     movements = [line["movement"] for line in lines if "movement" in line]
     assert {movement["type"] for movement in movements} == {"bonus", "usage", "adjustment"}
     assert any((movement["window"] or 0) > 1 for movement in movements), "no days went by"
     assert sum(line.get("replayed", False) for line in lines) > OPERATIONS / 20
     assert any("order" in line for line in lines)
+
+
+async def test_a_failure_without_words_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    async def fail(_: Bank) -> Report:
+        raise TimeoutError
+
+    monkeypatch.setattr(Bank, "run", fail)
+    with pytest.raises(Violation, match=r"^TimeoutError\nseed 7; the history is "):
+        await play(Targets("", "", ""), "bank", 7, keep=tmp_path / "history.jsonl")
 
 
 # ---------------------------------------------------------------- the judge itself
