@@ -113,6 +113,7 @@ class Bank:
         clients: int = 32,
         hot: int = HOT,
         cold: int = 1000,
+        checked_every: float = CHECKED_EVERY,
     ) -> None:
         self.targets = targets
         self.history = history
@@ -123,6 +124,7 @@ class Bank:
         self._faults = faults
         self._clients = clients
         self._hot = hot
+        self._checked_every = checked_every
         self._people = [Person(number, f"user-{number}@example.com") for number in range(hot + cold)]
         self._known: list[Person] = []
         self.sessions = itertools.count(1)
@@ -322,7 +324,7 @@ class Bank:
             self._shift = (shift, shift)
 
     async def _check_often(self) -> None:
-        while not await self._over_within(CHECKED_EVERY):
+        while not await self._over_within(self._checked_every):
             await self.check()
 
     async def check(self) -> None:

@@ -1,7 +1,7 @@
 """Crashes: parts of the service are killed under the bank's load and started again.
 
-``Crashes`` is what a ``Bank`` takes as its faults. After each kill it waits for the part to be back, as
-an operator's supervisor brings it, and then measures how long the service takes to be.
+``Crashes`` is what a ``Bank`` takes as its faults. After each kill it measures how long the service takes
+to be back: from the kill, or from when the part itself is, if an operator's supervisor has to bring it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,14 @@ FRESH = 8  # new connections that must be served for the service to be back: eno
 
 @dataclass(frozen=True)
 class Part:
-    """Something that dies: ``kill`` ends it, ``start`` brings it back and waits until it answers."""
+    """Something that dies: ``kill`` ends it, ``start`` brings it back and waits until it answers.
+
+    What heals by itself has no ``start``.
+    """
 
     name: str
     kill: Callable[[], None]
-    start: Callable[[], None]
+    start: Callable[[], None] | None = None
 
 
 class Crashes:
@@ -59,37 +62,40 @@ class Crashes:
             part = order.pop()
             await asyncio.sleep(self._chance.uniform(*self._pause))
             bank.history.write({"killed": part.name, "at": time.time()})
-            await self._kill(part)
-            back = time.monotonic()
-            await self._recovered(bank, part, back)
-            self.recoveries[part.name].append(time.monotonic() - back)
-            bank.history.write({"recovered": part.name, "seconds": time.monotonic() - back})
+            since = await self._kill(part)
+            await self._recovered(bank, part, since)
+            seconds = time.monotonic() - since
+            self.recoveries[part.name].append(seconds)
+            bank.history.write({"recovered": part.name, "seconds": seconds})
 
-    async def _kill(self, part: Part) -> None:
+    async def _kill(self, part: Part) -> float:
+        """Returns since when the service has all that it needs to recover."""
         down = self._chance.uniform(*DOWN)
 
-        def crash() -> None:
+        def crash() -> float:
             part.kill()
-            time.sleep(down)
-            part.start()
+            if part.start:
+                time.sleep(down)
+                part.start()
+            return time.monotonic()
 
         crashing = asyncio.create_task(asyncio.to_thread(crash))
         try:
-            await asyncio.shield(crashing)
+            return await asyncio.shield(crashing)
         finally:
             await crashing  # also when the load was given up: nothing stays dead
 
-    async def _recovered(self, bank: Bank, part: Part, back: float) -> None:
-        """Wait until new connections are served, and operations that began after the part was back."""
+    async def _recovered(self, bank: Bank, part: Part, since: float) -> None:
+        """Wait until new connections are served, and operations that began since."""
         served = 0
         try:
             async with asyncio.timeout(self._within):
-                while served < FRESH or min(bank.served.values()) < back:
+                while served < FRESH or min(bank.served.values()) < since:
                     served = served + 1 if await _ready(bank.targets.http) else 0
                     await asyncio.sleep(0.01)
         except TimeoutError:
-            missing = [way for way, since in bank.served.items() if since < back] or [f"{FRESH - served} connections"]
-            text = f"the service was not back {self._within} s after {part.name} was: {', '.join(missing)}"
+            missing = [way for way, last in bank.served.items() if last < since] or [f"{FRESH - served} connections"]
+            text = f"the service did not recover from a kill of {part.name} in {self._within} s: {', '.join(missing)}"
             raise Violation(text) from None
 
     def __str__(self) -> str:
@@ -129,8 +135,8 @@ def crash_house() -> Iterator[tuple[Targets, list[Part]]]:
             Targets(gateway.url, backend, database.admin_url),
             [
                 Part("PostgreSQL", lambda: _kill_postmaster(server), lambda: _start_postgres(server)),
-                Part("a process of PostgreSQL", lambda: _kill_backend(url), lambda: _wait_for_postgres(url)),
-                Part("a worker of the gateway", lambda: _kill_worker(gateway), lambda: None),
+                Part("a process of PostgreSQL", lambda: _kill_backend(url)),
+                Part("a worker of the gateway", lambda: _kill_worker(gateway)),
                 Part("PgBouncer", lambda: pooler.stop(signal.SIGKILL), pooler.start),
                 Part("Redis", lambda: redis.stop(signal.SIGKILL), redis.start),
             ],
@@ -155,26 +161,19 @@ def _start_postgres(server: LocalPostgres) -> None:
 
 
 def _kill_backend(url: str) -> None:
-    """The server then ends all others, recovers, and is back by itself."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        rows = connection.execute(
-            "select pid from pg_stat_activity where usename = 'mana_gateway' order by xact_start limit 1"
-        )
-        for (pid,) in rows.fetchall():
-            os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(psycopg.OperationalError):
-                while True:
-                    connection.execute("select")
-
-
-def _wait_for_postgres(url: str) -> None:
+    """Kill one that serves the gateway. The server then ends all others, recovers, and is back by itself."""
+    serving = "select pid from pg_stat_activity where usename = 'mana_gateway' order by xact_start limit 1"
     deadline = time.monotonic() + 60
-    while True:
-        try:
-            return psycopg.connect(url).close()
-        except psycopg.OperationalError:
+    with psycopg.connect(url, autocommit=True) as connection:
+        while not (found := connection.execute(serving).fetchone()):
+            # After another kill it takes a moment until the gateway is connected again.
             if time.monotonic() > deadline:
-                raise
+                raise Violation("the gateway has no connection to PostgreSQL")
+            time.sleep(0.05)
+        os.kill(found[0], signal.SIGKILL)
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                connection.execute("select")
 
 
 def _kill_worker(gateway: Gateway) -> None:

@@ -66,6 +66,10 @@ class Operation:
     def high(self) -> datetime:
         return _time(self.answer["at"]) if self.answer else datetime.max.replace(tzinfo=UTC)
 
+    def may_date_from(self, at: datetime) -> bool:
+        """Whether what came of it may have come at this time. What is unknown may come even later."""
+        return self.low <= at and (self.outcome == UNKNOWN or at <= self.high)
+
     def __str__(self) -> str:
         return f"operation {self.asked['n']} ({self.asked['op']})"
 
@@ -116,7 +120,8 @@ def _unexpected(operation: Operation) -> Iterator[str]:
     if operation.outcome != REFUSED:
         return
     refusal = (operation.status, operation.answer["code"])
-    if refusal not in _REFUSALS[operation.asked["op"]]:
+    asked = operation.asked
+    if refusal not in _REFUSALS[asked["op"]] or (operation.status == 401 and "session" not in asked):
         yield f"{operation}: refused with {refusal}"
 
 
@@ -135,10 +140,13 @@ class _User:
         self._row_of: dict[int, dict[str, Any]] = {}  # request -> its movement
         self._winner: dict[str, int] = {}  # key -> the request that has it
         self._number: dict[tuple[int, int], int] = {}  # label and amount -> the request
+        self._gifts: dict[str, Operation] = {}  # text -> the gift, until its movement is replayed
         for operation in operations:
-            self._by[operation.asked["op"]].append(operation)
-            if operation.asked["op"] == "use":
-                asked = operation.asked
+            asked = operation.asked
+            self._by[asked["op"]].append(operation)
+            if asked["op"] == "give":
+                self._gifts[asked["text"]] = operation
+            if asked["op"] == "use":
                 self._requests[asked["request"]].append(operation)
                 self._number[asked["label"], asked["amount"]] = asked["request"]
 
@@ -162,31 +170,24 @@ class _User:
         for operation in self._by["balance"]:
             if operation.outcome == OK:
                 yield from self._judge_balance(user, operation)
-        texts = {row["description"] for row in self._rows}
-        for operation in self._by["give"]:
-            if operation.outcome == OK and operation.asked["text"] not in texts:
+        for operation in self._gifts.values():
+            if operation.outcome == OK:
                 yield f"{operation}: acknowledged, and not there"
 
     def _judge_registration(self, account: dict[str, Any] | None) -> Iterator[str]:
         tries = self._by["register"]
-        made = sum(operation.outcome == OK for operation in tries)
-        doubtful = any(operation.outcome == UNKNOWN for operation in tries)
-        if made > 1:
-            yield f"was registered {made} times"
-        if made and (not account or account["created"] is None):
+        made = [operation for operation in tries if operation.outcome == OK]
+        doubtful = [operation for operation in tries if operation.outcome == UNKNOWN]
+        created = _time(account["created"]) if account and account["created"] is not None else None
+        if len(made) > 1:
+            yield f"was registered {len(made)} times"
+        if made and not created:
             yield "was registered, and has no account"
-        if account and not (made or doubtful):
-            yield "is there, though each registration was refused"
-        if (
-            made
-            and account
-            and not any(
-                operation.low <= _time(account["created"]) <= operation.high
-                for operation in tries
-                if operation.outcome != REFUSED
-            )
-        ):
-            yield "was created at another time than it was registered"
+        if account and not (created and any(operation.may_date_from(created) for operation in made or doubtful)):
+            yield f"was created at {created}, when nobody registered it"
+        for operation in tries:
+            if operation.outcome == REFUSED and not (created and created <= operation.high):
+                yield f"{operation}: the address was taken by nobody"
 
     def _replay(self, user: User, row: dict[str, Any]) -> Iterator[str]:
         """Do on the model what this row says was done, and compare."""
@@ -195,12 +196,14 @@ class _User:
             if row["window"] != 0:
                 self._model.balance(at, user)
         elif row["type"] == "adjustment":
-            gift = [o for o in self._by["give"] if o.asked["text"] == row["description"] and o.outcome != REFUSED]
-            if len(gift) != 1:
-                yield f"movement {row['version']}: nobody gave it"
+            gift = self._gifts.pop(row["description"], None)
+            if not gift or not gift.may_date_from(at):
+                yield f"movement {row['version']}: nobody gave it, or not then"
                 return
+            if gift.outcome == OK and any(gift.answer[name] != row[name] for name in ("id", "version")):
+                yield f"{gift}: answered {gift.answer}, and made movement {row['version']}, {row['id']}"
             self._model.adjust(
-                at, user, free=gift[0].asked["free"], paid=gift[0].asked["paid"], description=row["description"]
+                at, user, free=gift.asked["free"], paid=gift.asked["paid"], description=row["description"]
             )
         else:
             yield from self._replay_spend(user, row, at)
@@ -215,7 +218,7 @@ class _User:
         if not request or not attempts:
             yield f"movement {row['version']}: every attempt at request {request} was refused"
             return
-        if not any(o.low <= at and (o.outcome == UNKNOWN or at <= o.high) for o in attempts):
+        if not any(operation.may_date_from(at) for operation in attempts):
             yield f"movement {row['version']}: made when nobody asked for request {request}"
         asked = attempts[0].asked
         expected = asked["expected"]

@@ -27,7 +27,7 @@ async def play(targets: Targets, kind: str, seed: int, *, keep: Path | None = No
             report = await Bank(targets, history, seed=seed, **options).run()
     except BaseException as error:
         told = f'seed {seed}; the history is {path}; make soak ARGS="judge {path}" judges it again'
-        raise Violation(f"{error or type(error).__name__}\n{told}") from error
+        raise Violation(f"{str(error) or type(error).__name__}\n{told}") from error
     if not keep:
         path.unlink()
         path.parent.rmdir()
