@@ -201,9 +201,10 @@ async def test_a_logout_whose_answer_is_lost_has_ended_the_session(line: Line) -
 
 async def test_an_answer_that_comes_late_is_the_answer(database: Database, line: Line) -> None:
     user, other = await new_session(line), await new_session(line)
-    line.proxy.order(Fault(Kind.DELAY, Way.ANSWER, seconds=0.5, containing=SPENT))
+    fault = line.proxy.order(Fault(Kind.DELAY, Way.ANSWER, seconds=2, containing=SPENT))
     late = asyncio.create_task(user.use(7, idempotencyKey="late"))
-    await until(lambda: booked(database, user))
+    async with asyncio.timeout(30):
+        await fault.struck.wait()
     assert (await other.use(1, idempotencyKey="on time")).status == 200
     assert not late.done(), "the line was not slow"
     assert (await late).status == 200
