@@ -42,6 +42,7 @@ from support import (
 BALANCE = "/api/v1/credits/balance"
 LOCK_TIMEOUT = 2.0  # seconds, of mana_gateway
 SLACK = 4.0  # seconds that a machine with much else to do may add
+WITHIN = 1.5  # seconds: the one of the design, for whoever is quickest on such a machine
 
 
 def assert_not_now(reply: Reply) -> None:
@@ -64,20 +65,27 @@ async def test_with_every_connection_at_a_lock_others_are_told_so_and_logins_go_
             locked = [await service.new_session() for _ in range(3)]
             other = await service.new_session()
             locks = [stack.enter_context(held_balance(database, user.user_id)) for user in locked]
-            spends = [asyncio.create_task(timed(user.use(idempotencyKey="waits"))) for user in locked]
-            await until(lambda: waiting_for_a_lock(database) == 3)
 
-            turned_away = await together(*(timed(other.get(BALANCE)) for _ in range(5)))
-            assert any(reply.status == 503 for reply, _ in turned_away), "the pool was not exhausted"
-            for reply, seconds in turned_away:
-                assert reply.status == 200 or assert_not_now(reply) is None
-                assert seconds < QUEUED_FOR + SLACK
-            assert (await service.login(other.email)).status == 200, "passwords have connections of their own"
-            assert (await service.get("/health/live")).status == 200
+            async def told_in_time() -> bool:
+                """Whether somebody was, while three spends wait: on a slow machine they may have given up before."""
+                spends = [asyncio.create_task(timed(user.use(idempotencyKey="waits"))) for user in locked]
+                await until(lambda: waiting_for_a_lock(database) == 3 or any(spend.done() for spend in spends))
+                login, live, *turned_away = await together(
+                    service.login(other.email),
+                    service.get("/health/live"),
+                    *(timed(other.get(BALANCE)) for _ in range(5)),
+                )
+                assert (login.status, live.status) == (200, 200), "passwords have connections of their own"
+                for reply, seconds in turned_away:
+                    assert reply.status == 200 or assert_not_now(reply) is None
+                    assert seconds < QUEUED_FOR + SLACK
+                for reply, seconds in [await spend for spend in spends]:
+                    assert_not_now(reply)
+                    assert seconds < QUEUED_FOR + LOCK_TIMEOUT + SLACK
+                return any(reply.status == 503 and seconds < WITHIN for reply, seconds in turned_away)
 
-            for reply, seconds in [await spend for spend in spends]:
-                assert_not_now(reply)
-                assert seconds < QUEUED_FOR + LOCK_TIMEOUT + SLACK
+            assert QUEUED_FOR < 1
+            await until(told_in_time)
             # The locks are still held, but nobody waits for them: the others are served again.
             assert (await other.use()).status == 200
             for lock in locks:

@@ -416,15 +416,6 @@ async def test_a_malformed_refresh_token_is_a_bad_request(either_service: Servic
     assert [error["field"] for error in reply.body["errors"]] == ["refreshToken"]
 
 
-async def test_an_access_token_does_not_refresh(session: Session) -> None:
-    assert_problem(await session.service.refresh(session.access_token), 401, "invalid_refresh_token")
-
-
-async def test_a_refresh_token_is_no_bearer_token(session: Session) -> None:
-    reply = await session.service.get("/api/v1/credits/balance", token=session.refresh_token)
-    assert_problem(reply, 401, "invalid_token")
-
-
 # Logout
 
 
