@@ -146,6 +146,6 @@ async def run(cluster: Cluster, seed: int, cuts: int) -> tuple[Cuts, Report]:
             await until(lambda: parts.gateway.sockets() <= sockets + CLIENTS // 2)
             await until(lambda: parts.database.query(BUSY) == [(0,)])
         except AssertionError as error:
-            error.add_note(f"seed {seed}")
+            error.add_note(f"seed {seed}: not every call and connection was given back")
             raise
     return faults, report
