@@ -68,16 +68,18 @@ def crashes(kills: int, seed: int, size: int, within: float) -> None:
 @main.command()
 @click.option("--cuts", default=10_000, show_default=True, help="connections to break")
 @click.option("--seed", default=1, show_default=True)
-def cuts(cuts: int, seed: int) -> None:
-    """Break connections between all parts under load, also between COMMIT and the answer."""
-
-    async def run() -> cutting.Figures:
-        with start_cluster() as cluster:
-            async with cutting.world(cluster) as parts:
-                return await cutting.Cuts(parts, seed).run(cuts)
-
-    click.echo(f"seed {seed}")
-    click.echo(asyncio.run(run()))
+@click.option("--round", "size", default=500, show_default=True, help="cuts on one database")
+def cuts(cuts: int, seed: int, size: int) -> None:
+    """Break connections between all parts under that load, also between COMMIT and the answer."""
+    started, done, committed, operations = time.monotonic(), 0, 0, 0
+    with start_cluster() as cluster:
+        while done < cuts:
+            faults, report = asyncio.run(cutting.run(cluster, seed, min(size, cuts - done)))
+            done, committed, seed = done + faults.done, committed + faults.committed, seed + 1
+            operations += report.operations
+            click.echo(f"seed {seed - 1}: {faults}; {report}")
+    figures = f"{done} cuts, {committed} of them between COMMIT and the answer, {operations} operations"
+    click.echo(f"cuts: {figures}, {time.monotonic() - started:.0f} s")
 
 
 @main.command()

@@ -2,22 +2,25 @@
 
 Toxiproxy cannot look into what passes, and the one place where a cut hurts most is between
 PostgreSQL's COMMIT and the answer: here, an answer of PostgreSQL is held until its ReadyForQuery has
-come, and with it the certainty that the transaction has ended.
+come, and with it the certainty that the statement has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
-READY_FOR_QUERY, COMMAND_COMPLETE, AUTHENTICATION, ERROR = b"Z", b"C", b"R", b"E"
+READY_FOR_QUERY, DATA_ROW, AUTHENTICATION, ERROR = b"Z", b"D", b"R", b"E"
+# The row of a spend that is no replay: over HTTP, and in SQL, where ``replayed`` is the last column.
+_SPENT = re.compile(rb'"newBalance"(?!.*"Idempotency-Replayed")|\x00\x00\x00\x01f\Z', re.DOTALL)
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: unsent data is thrown away and the peer gets a reset
 
 
@@ -51,14 +54,19 @@ class Fault:
 
 
 class Proxy:
-    """Listens on a port of its own and passes on to ``port``, both on 127.0.0.1."""
+    """Listens on a port of its own and passes on to ``port``, both on 127.0.0.1.
+
+    ``committed`` counts cuts between PostgreSQL's COMMIT and its answer: an answer was lost, all or a
+    part of it, by which a transaction had ended without an error or a rollback, and in that transaction
+    a spend was made. The answer is that to COMMIT, or to a statement that was a transaction of its own.
+    What else was written is not counted, as the answers do not show it.
+    """
 
     def __init__(self, port: int, *, postgres: bool = False) -> None:
         self.upstream = port
         self.port = 0
         self.latency = 0.0  # seconds, of everything that passes
-        self.struck: Counter[Kind] = Counter()
-        self.committed = 0  # cuts between a COMMIT and its answer
+        self.committed = 0
         self._postgres = postgres
         self._faults: deque[Fault] = deque()
         self._pairs: set[_Pair] = set()
@@ -130,17 +138,21 @@ class Proxy:
 
     async def _pass_messages(self, pair: _Pair, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Whole messages of PostgreSQL; those of an answer that a fault is meant for, all at once."""
-        held, kinds = b"", set()
+        held, spent, failed = b"", False, False
         with contextlib.suppress(asyncio.IncompleteReadError):
             while True:
                 header = await reader.readexactly(5)
+                body = await reader.readexactly(int.from_bytes(header[1:], "big") - 4)
+                held += header + body
                 kind = header[:1]
-                held += header + await reader.readexactly(int.from_bytes(header[1:], "big") - 4)
-                kinds.add(kind)
+                spent |= kind == DATA_ROW and bool(_SPENT.search(body))
+                failed |= kind == ERROR or body == b"ROLLBACK\0"
                 if kind == READY_FOR_QUERY:
                     lost = await self._deliver(Way.ANSWER, pair, held, writer)
-                    self.committed += lost and COMMAND_COMPLETE in kinds and ERROR not in kinds
-                    held, kinds = b"", set()
+                    held = b""
+                    if body == b"I":  # outside of a transaction
+                        self.committed += lost and spent and not failed
+                        spent = failed = False
                 elif kind == AUTHENTICATION or not self._expects(Way.ANSWER):
                     await pair.write(held, writer)
                     held = b""
@@ -157,7 +169,6 @@ class Proxy:
             await pair.write(chunk, writer)
             return False
         fault = self._faults.popleft()
-        self.struck[fault.kind] += 1
         fault.struck.set()
         if fault.kind is Kind.DELAY:
             await asyncio.sleep(fault.seconds)

@@ -218,7 +218,7 @@ async def test_a_line_that_falls_silent_is_given_up_and_holds_up_nobody_else(
         proxy = await stack.enter_async_context(Proxy(urlsplit(cluster.admin_url).port or 0, postgres=True))
         _, service = await stack.enter_async_context(served(proxy.url(database.gateway_url)))
         user, other = await service.new_session(), await service.new_session()
-        proxy.order(Fault(Kind.DROP, Way.ANSWER, seconds=600, containing=SPENT))
+        fault = proxy.order(Fault(Kind.DROP, Way.ANSWER, seconds=600, containing=SPENT))
         silent = asyncio.create_task(user.use(7, idempotencyKey="silent"))
         await until(lambda: booked(database, user))
         async with asyncio.timeout(30):
@@ -228,7 +228,7 @@ async def test_a_line_that_falls_silent_is_given_up_and_holds_up_nobody_else(
         assert_problem(await silent, 503, "service_unavailable")
         again = await user.use(7, idempotencyKey="silent")
         assert (again.status, again.headers.get("Idempotency-Replayed")) == (200, "true")
-        assert proxy.struck == {Kind.DROP: 1}
+        assert fault.struck.is_set()
 
 
 # ---------------------------------------------------------------- Redis
@@ -365,7 +365,7 @@ async def test_clients_that_go_away_leave_no_half_effect_and_no_connection(
 
 async def test_cuts_everywhere_lose_nothing_and_double_nothing(cluster: Cluster) -> None:
     seed = int(os.environ.get("SEED") or secrets.randbelow(2**32))
-    async with cuts.world(cluster) as parts:
-        figures = await cuts.Cuts(parts, seed).run(150)
-    print(figures)
-    assert figures.committed > 10
+    faults, report = await cuts.run(cluster, seed, 150)
+    print(faults, report, sep="; ")
+    assert faults.committed > 5
+    assert report.outcomes["unknown"] > 0, "nobody was hit"
