@@ -205,7 +205,8 @@ def _local_server(settings: Mapping[str, str]) -> Iterator[Cluster]:
 @contextlib.contextmanager
 def killable_cluster() -> Iterator[tuple[LocalPostgres, Cluster]]:
     """A durable server of one's own, to be killed and started again, with its template."""
-    server = LocalPostgres(public_directory(), settings={"max_connections": "300"})
+    settings = {"max_connections": "300", "recovery_init_sync_method": "syncfs"}  # the latter as in production.conf
+    server = LocalPostgres(public_directory(), settings=settings)
     try:
         server.start(lambda _: None)
         cluster = Cluster(server.url, server.directory / "server.log", _pg_dump)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.settings import MAINTENANCE_VARIABLES, MIGRATION_VARIABLES, STACK_SECRETS, variables
-from support import PASSWORD, PEPPER, Cluster, Database, Gateway, Service, assert_problem, free_port, mana
+from support import PASSWORD, PEPPER, Cluster, Database, Gateway, Service, assert_problem, free_port, mana, until
 
 Done = subprocess.CompletedProcess[str]
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -215,6 +216,16 @@ def test_migrations_go_forth_and_back(cluster: Cluster) -> None:
         assert as_admin(empty, "migrate", "rollback", "--yes", "--all").returncode == 0
         assert set(migrations(empty).values()) == {"missing"}
         assert empty.query("select nspname from pg_namespace where nspname in ('auth', 'credits', 'api')") == []
+
+
+async def test_packages_are_put_on_sale_once_by_two_at_once(cluster: Cluster) -> None:
+    with cluster.database() as empty, empty.connect() as first:
+        with first.transaction():
+            first.execute("select credits.seed_packages()")
+            second = asyncio.create_task(asyncio.to_thread(empty.query, "select credits.seed_packages()"))
+            await until(lambda: empty.query("select 1 from pg_locks where not granted and locktype = 'transactionid'"))
+        assert await second == [(0,)]
+        assert empty.query("select count(*) from credits.packages") == [(4,)]
 
 
 def test_a_rollback_leaves_the_other_databases_of_the_server_alone(cluster: Cluster) -> None:

@@ -1,6 +1,6 @@
 -- Called by administrators (mana run, mana migrate apply --seed).
 --
--- Puts packages on sale where there are none yet, and returns how many it made.
+-- Puts packages on sale where there are none yet, and returns how many it made: of two at once, one does.
 create or replace function credits.seed_packages()
 returns int
 language plpgsql
@@ -20,7 +20,8 @@ begin
           ('Pro', 'For every day', 1000, 800, 3),
           ('Studio', 'For a whole team', 5000, 3500, 4)
       ) as p (name, description, credits, price_euro_cents, sort_order)
-     where not exists (select from credits.packages);
+     where not exists (select from credits.packages)
+        on conflict (name) do nothing;
     get diagnostics v_count = row_count;
     return v_count;
 end
