@@ -215,9 +215,9 @@ def let_ended_sessions_live(lines: Lines) -> None:
 
 
 def give_another_successor(lines: Lines) -> None:
-    seen = [line["token"] for line in lines if line.get("op") == "refresh"]
-    twice = {token for token in seen if seen.count(token) > 1}
-    _, answer = done(lines, "refresh", lambda asked, answer: asked["token"] in twice and answer["outcome"] == "ok")
+    successors = [line["token"] for line in lines if line.get("outcome") == "ok" and "token" in line]
+    twice = {token for token in successors if successors.count(token) > 1}
+    _, answer = done(lines, "refresh", lambda asked, answer: answer["outcome"] == "ok" and answer["token"] in twice)
     answer["token"] = "another"
 
 
