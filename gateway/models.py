@@ -8,6 +8,8 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
+from gateway.problems import MAX_ERRORS
+
 Email = Annotated[str, Meta(min_length=3, max_length=254, examples=["ada@example.com"])]
 DeviceText = Annotated[str, Meta(min_length=1, max_length=255)]
 AppId = Annotated[str, Meta(min_length=1, max_length=100)]
@@ -177,4 +179,4 @@ class ProblemDocument(Answer, frozen=True):
     message: str
     timestamp: Time
     path: str
-    errors: list[FieldProblem] | msgspec.UnsetType = msgspec.UNSET
+    errors: Annotated[list[FieldProblem], Meta(max_length=MAX_ERRORS)] | msgspec.UnsetType = msgspec.UNSET
