@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,18 @@ from support import Cluster, Gateway, backend_login
 QUIET = {"LOG_LEVEL": "warning", "JWT_ACCESS_TOKEN_EXPIRY": "1d"}
 
 
-async def play(targets: Targets, kind: str, seed: int, *, keep: Path | None = None, **options: Any) -> Report:
-    """Run the bank once. ``keep`` is where the history goes, else it is deleted when all is well.
+async def play(
+    targets: Targets,
+    kind: str,
+    seed: int,
+    *,
+    keep: Path | None = None,
+    afterwards: Callable[[], Awaitable[None]] | None = None,
+    **options: Any,
+) -> Report:
+    """Run the bank once, and then what raises AssertionError when something else is wrong ``afterwards``.
+
+    ``keep`` is where the history goes, else it is deleted when all is well.
 
     Raises Violation, which names the seed and the history.
     """
@@ -25,6 +35,8 @@ async def play(targets: Targets, kind: str, seed: int, *, keep: Path | None = No
     try:
         with History(path, kind=kind, seed=seed) as history:
             report = await Bank(targets, history, seed=seed, **options).run()
+        if afterwards:
+            await afterwards()
     except BaseException as error:
         told = f'seed {seed}; the history is {path}; make soak ARGS="judge {path}" judges it again'
         raise Violation(f"{str(error) or type(error).__name__}\n{told}") from error
