@@ -282,7 +282,7 @@ class Hunt:
             return STILLBORN
         finally:
             self._execute(f"drop database {name} with (force)")
-            self._execute("alter role mana_gateway reset all")
+            self._forget_settings()
         return None
 
     def tests(self, mutant: Mutant) -> str | None:
@@ -294,6 +294,14 @@ class Hunt:
                 if not _passes([*command, f"tests/py/test_{test}.py"], tree, {**os.environ, "PYTHONPATH": str(tree)}):
                     return f"test_{test}.py"
         return None
+
+    def _forget_settings(self) -> None:
+        """Those of the role, which the next mutant's deploy need not set. Another job's may be at it just now."""
+        while True:
+            try:
+                return self._execute("alter role mana_gateway reset all")
+            except psycopg.errors.InternalError_:  # tuple concurrently updated
+                time.sleep(0.01)
 
     def _execute(self, statement: str) -> None:
         with psycopg.connect(self._cluster.url("postgres"), autocommit=True) as connection:
