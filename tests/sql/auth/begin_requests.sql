@@ -1,7 +1,7 @@
 -- auth.begin_requests: for whom a transaction for many users acts, and what it then sees.
 begin;
 \ir ../setup.psql
-select plan(15);
+select plan(17);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'root');
 select auth.set_role(email_of('root'), 'admin');
@@ -74,6 +74,10 @@ select is(
 );
 select is(
     let_in('{bob,cleo}', claims_of('ada'), claims_of('cleo')), '- -, sees nobody', 'nobody let in, nobody seen'
+);
+select is(let_in('{ada,bob}', claims_of('ada'), 'no JSON'), '- -, sees nobody', 'nor with claims that are no JSON');
+select is(
+    let_in('{ada,bob}', claims_of('ada'), repeat('[', 1000000)), '- -, sees nobody', 'or are nested too deeply to tell'
 );
 select is(auth.begin_requests(null, '{no JSON}'), '{}', 'nobody is asked about, whatever the claims');
 

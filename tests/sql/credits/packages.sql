@@ -1,7 +1,7 @@
 -- credits.seed_packages, credits.list_packages
 begin;
 \ir ../setup.psql
-select plan(10);
+select plan(11);
 
 delete from credits.purchases;
 delete from credits.packages;
@@ -46,6 +46,8 @@ reset role;
 update credits.packages set active = false;
 select is_empty('select from credits.list_packages()', 'nothing is listed when nothing is on sale');
 select is(credits.seed_packages(), 0, 'what was taken off sale does not come back by itself');
+delete from credits.packages where name = 'Pro';
+select is(credits.seed_packages(), 0, 'nor what was deleted');
 
 select * from finish();
 rollback;
