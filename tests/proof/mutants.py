@@ -45,7 +45,7 @@ TESTS = {
     "sql/migrations/0003.credits-tables.sql": "registration credits backends verify",
     "gateway/tokens.py": "rules_of_the_gateway tokens",
     "gateway/problems.py": "rules_of_the_gateway routes bad_input scarcity serving",
-    "gateway/answers.py": "routes bad_input serving attacks_http limits",
+    "gateway/answers.py": "rules_of_the_gateway routes bad_input serving attacks_http limits",
     "gateway/database.py": "database bad_input scarcity races",
 }
 
