@@ -34,7 +34,7 @@ from support import ROOT, Cluster, start_server
 
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 STILLBORN, JUDGED = "stillborn", "judged"  # outcomes beside the names of what caught a mutant
-SECONDS = 300  # for one run of tests; who takes longer hangs, and was caught
+SECONDS = 900  # for one run of tests; who takes longer hangs, and was caught
 
 # What is mutated by default, and which tests in Python it has to pass, the likeliest first.
 TESTS = {
