@@ -50,8 +50,6 @@ _HTTP_CODES = {
     403: "origin_not_allowed",  # what aiohttp_cors answers to a preflight
     404: "not_found",
     405: "method_not_allowed",
-    413: "payload_too_large",
-    415: "unsupported_media_type",
 }
 
 
