@@ -19,6 +19,7 @@ from gateway.problems import MAX_ERRORS, FieldError, Problem, invalid_request
 
 MAX_DEPTH = 32
 MAX_PASSWORD = 128  # characters
+MAX_SHOWN = 100  # characters of a client's that an error repeats
 
 RequestT = TypeVar("RequestT", bound=models.Request)
 
@@ -111,26 +112,25 @@ def _refuse_constant(name: str) -> None:
 
 def _unsafe(path: str, value: Any, depth: int) -> Iterator[FieldError]:
     """What JSON can say and PostgreSQL cannot store, wherever it is in the value."""
-    path = fit_to_store(path)
     if depth > MAX_DEPTH:
-        yield FieldError(path.partition(".")[0], f"is nested deeper than {MAX_DEPTH} levels")
+        yield FieldError(fit_to_store(path.partition(".")[0]), f"is nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, str):
         if fit_to_store(value, length=len(value)) != value:
-            yield FieldError(path, "has a character that is not allowed (NUL or half a surrogate pair)")
+            yield FieldError(fit_to_store(path), "has a character that is not allowed (NUL or half a surrogate pair)")
     elif isinstance(value, dict):
         for name, item in value.items():
             if fit_to_store(name, length=len(name)) != name:
-                yield FieldError(path, "has a name with a character that is not allowed")
+                yield FieldError(fit_to_store(path), "has a name with a character that is not allowed")
             else:
-                yield from _unsafe(f"{path}.{name}", item, depth + 1)
+                yield from _unsafe(f"{path[:MAX_SHOWN]}.{name}", item, depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _unsafe(f"{path}.{index}", item, depth + 1)
+            yield from _unsafe(f"{path[:MAX_SHOWN]}.{index}", item, depth + 1)
     elif isinstance(value, float) and not math.isfinite(value):
-        yield FieldError(path, "is a number out of range")
+        yield FieldError(fit_to_store(path), "is a number out of range")
 
 
-def fit_to_store(text: str, length: int = 100) -> str:
+def fit_to_store(text: str, length: int = MAX_SHOWN) -> str:
     """The text as PostgreSQL can have it: no NUL, no lone surrogates, at most ``length`` characters."""
     return text[:length].replace("\0", "\ufffd").encode(errors="replace").decode()
 
