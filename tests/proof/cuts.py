@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from gateway.services import GAUGED_EVERY
 from proof.bank import Bank, Report, Targets
 from proof.proxy import Fault, Kind, Proxy, Way
-from proof.runs import QUIET, play
+from proof.runs import QUIET, UNLIMITED, play
 from support import Cluster, Database, Gateway, PgBouncer, Redis, Service, backend_login, rests, until
 
 CLIENTS = 32
@@ -68,8 +68,7 @@ async def world(cluster: Cluster, *, pooled: bool) -> AsyncIterator[World]:
         else:
             before_database = await between("gateway-PostgreSQL", server, postgres=True)
         before_redis = await between("gateway-Redis", redis.port)
-        limits = {"RATE_LIMIT_MAX": "1000000000", "RATE_LIMIT_AUTH_MAX": "100000000"}
-        environment = {**QUIET, **redis.environment, **limits, "REDIS_PORT": str(before_redis.port)}
+        environment = {**QUIET, **redis.environment, **UNLIMITED, "REDIS_PORT": str(before_redis.port)}
         gateway = Gateway(before_database.url(database.gateway_url), environment)
         stack.push_async_callback(asyncio.to_thread, gateway.__exit__)
         await asyncio.to_thread(gateway.start)  # by way of the proxies, which live in this process
