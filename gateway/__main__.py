@@ -1,5 +1,5 @@
 """``python -m gateway`` is ``mana``."""
 
-from gateway.cli import main
+from gateway.operate.cli import main
 
 main(prog_name="mana")

@@ -16,8 +16,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway import deploy
-from gateway.local_postgres import LocalPostgres
+from gateway.operate import migrate
+from gateway.operate.local_postgres import LocalPostgres
 from gateway.problems import OperatorError
 
 
@@ -30,7 +30,7 @@ def main(command: list[str]) -> int:
     server = LocalPostgres(_directory(), durable=False)
     try:
         server.start(_report)
-        deploy.apply(server.url, _report)
+        migrate.apply(server.url, _report)
         return subprocess.run(command, check=False, env={**os.environ, **_environment(server.url)}).returncode
     except OperatorError as error:
         _report(f"{error}\n{error.hint or ''}".strip())

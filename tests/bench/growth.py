@@ -16,8 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from gateway import deploy
-from gateway.bench import table
+from gateway.operate import migrate
+from gateway.operate.bench import table
 from measure import Plan, as_figures, discrepancies, in_turns, load
 from support import Gateway
 
@@ -63,7 +63,7 @@ def create(url: str, name: str, rows: int, plan: Plan) -> str:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"create database {name}".encode())
     own_url = _in(url, name)
-    deploy.apply(own_url, lambda _: None)
+    migrate.apply(own_url, lambda _: None)
     plan.report(f"loading {plan.users} users and {rows:,} rows of ledger")
     load(own_url, plan.users)
     began = time.monotonic()

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.bench import Logins, connected, percentile, table
+from gateway.operate.bench import Logins, connected, percentile, table
 from measure import LOGGED_IN, Measured, Plan, over_http, pgbench
 from support import PASSWORD, Gateway
 

@@ -17,12 +17,12 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 
-from gateway import bench, local_postgres, passwords
-from gateway.bench import Round, percentile
-from gateway.deploy import Report
-from gateway.keys import KeyDirectory
+from gateway.operate import bench, local_postgres
+from gateway.operate.bench import Round, percentile
+from gateway.operate.migrate import Report
 from gateway.problems import OperatorError
-from gateway.tokens import TokenIssuer
+from gateway.tokens.access_tokens import TokenIssuer, passwords
+from gateway.tokens.keys import KeyDirectory
 from support import PASSWORD, PEPPER, Gateway
 
 HERE = Path(__file__).parent

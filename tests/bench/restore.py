@@ -13,8 +13,9 @@ from dataclasses import asdict
 from typing import Any
 from unittest import mock
 
-from gateway import backup, settings
-from gateway.bench import table
+from gateway import settings
+from gateway.operate import backup
+from gateway.operate.bench import table
 from growth import create
 from measure import Plan
 from support import Archiving

@@ -26,8 +26,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "py"))
 
-from gateway import deploy, local_postgres
-from gateway.bench import require_wrk, table
+from gateway.operate import local_postgres, migrate
+from gateway.operate.bench import require_wrk, table
 from gateway.problems import OperatorError
 from growth import growth
 from isolation import isolation
@@ -48,7 +48,7 @@ def main() -> int:
     try:
         require_wrk()
         server.start(_say)
-        deploy.apply(server.url, _say)
+        migrate.apply(server.url, _say)
         _say(f"loading {arguments.users} users")
         load(server.url, arguments.users)
         return _bench(server, arguments)

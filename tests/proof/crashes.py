@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import aiohttp
 import psycopg
 
-from gateway.local_postgres import LocalPostgres
+from gateway.operate.local_postgres import LocalPostgres
 from gateway.problems import OperatorError
 from proof.bank import Bank, Targets, Violation
 from proof.runs import QUIET, UNLIMITED

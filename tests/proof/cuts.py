@@ -19,7 +19,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from gateway.services import GAUGED_EVERY
+from gateway.http.services import GAUGED_EVERY
 from proof.bank import Bank, Report, Targets
 from proof.proxy import Fault, Kind, Proxy, Way
 from proof.runs import QUIET, UNLIMITED, play

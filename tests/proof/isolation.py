@@ -26,7 +26,7 @@ import jwt
 import psycopg
 from psycopg.rows import dict_row
 
-from gateway.routes import ROUTES
+from gateway.api.routes import ROUTES
 from support import Cluster, Database, Gateway, PgBouncer, Service, Session, backend_login, start_cluster, together
 
 PLAN_CACHE_MODES = ("force_custom_plan", "force_generic_plan")

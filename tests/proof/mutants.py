@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 
-from gateway import deploy
+from gateway.operate import migrate
 from gateway.problems import OperatorError
 from support import ROOT, Cluster, start_server
 
@@ -43,10 +43,10 @@ TESTS = {
     "sql/policies/**/*.sql": "isolation credits sessions backends deploy",
     "sql/migrations/0002.auth-tables.sql": "sessions registration",
     "sql/migrations/0003.credits-tables.sql": "registration credits backends verify",
-    "gateway/tokens.py": "rules_of_the_gateway tokens",
+    "gateway/tokens/access_tokens.py": "rules_of_the_gateway tokens",
     "gateway/problems.py": "rules_of_the_gateway routes bad_input scarcity serving",
-    "gateway/answers.py": "rules_of_the_gateway routes bad_input serving attacks_http limits",
-    "gateway/database.py": "database bad_input scarcity races",
+    "gateway/http/responses.py": "rules_of_the_gateway routes bad_input serving attacks_http limits",
+    "gateway/database/lanes.py": "database bad_input scarcity races",
 }
 
 # What those tests read of the repository.
@@ -184,7 +184,7 @@ def mutants(path: Path) -> Iterator[Mutant]:
     text = (ROOT / path).read_text()
     python = path.suffix == ".py"
     visible = _without_python_strings(text) if python else _SQL_BLANKS.sub(_blank, text)
-    start = text.index("\ndef _problem") if path.name == "database.py" else 0
+    start = text.index("\ndef _problem") if path.name == "lanes.py" else 0
     seen = {text}
     for name, pattern, replacement in _PYTHON if python else _SQL:
         for match in re.finditer(pattern, visible):
@@ -264,7 +264,7 @@ class Hunt:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._execute("create database template_migrated template template0")
-        deploy.apply(cluster.url("template_migrated"), lambda _: None, upto="9999")
+        migrate.apply(cluster.url("template_migrated"), lambda _: None, upto="9999")
 
     def suites(self, mutant: Mutant, job: int) -> str | None:
         """What of the suites in SQL caught it; STILLBORN when it cannot even be deployed."""
@@ -274,7 +274,7 @@ class Hunt:
         url = self._cluster.url(name)
         try:
             with _tree(mutant, "sql") as tree:
-                deploy.apply(url, lambda _: None, tree / "sql")
+                migrate.apply(url, lambda _: None, tree / "sql")
             for suites in _suites_for(mutant):
                 if not _passes(["pg_prove", "--dbname", url, *suites]):
                     return "pgTAP"

@@ -35,9 +35,9 @@ from hypothesis.stateful import (
 )
 from psycopg.rows import dict_row
 
-from gateway.keys import KeyDirectory, KeyRing
-from gateway.routes import BASE_PATH, ROUTES
-from gateway.tokens import TokenIssuer
+from gateway.api.routes import BASE_PATH, ROUTES
+from gateway.tokens.access_tokens import TokenIssuer
+from gateway.tokens.keys import KeyDirectory, KeyRing
 from proof.model import DAY, GRACE, KEPT, TICK, Model, Movement, Outcome, Token, User
 from proof.model import Session as Login
 from support import PASSWORD, Cluster, Database, Gateway, Service, backend_login, start_cluster

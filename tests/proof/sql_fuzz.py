@@ -23,8 +23,8 @@ from typing import Any
 import psycopg
 from psycopg.types.string import TextLoader
 
-from gateway import passwords
-from gateway.deploy import DEFINERS, SCHEMAS
+from gateway.operate.migrate import DEFINERS, SCHEMAS
+from gateway.tokens import passwords
 from support import PASSWORD, PEPPER, ROOT, Database, Session, backend_login
 
 RUNTIME_ROLES = ("mana_gateway", "mana_backend", "mana_reader")

@@ -33,10 +33,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
-from gateway import deploy
-from gateway.keys import KeyDirectory
-from gateway.local_postgres import NOT_DURABLE, LocalPostgres, account_for, find_binaries
+from gateway.operate import migrate
+from gateway.operate.local_postgres import NOT_DURABLE, LocalPostgres, account_for, find_binaries
 from gateway.problems import OperatorError
+from gateway.tokens.keys import KeyDirectory
 
 if TYPE_CHECKING:
     from testcontainers.community.postgres import PostgresContainer
@@ -146,7 +146,7 @@ class Cluster:
         """Migrate the template."""
         self._execute("create database template_mana template template0")
         url = self.url("template_mana")
-        deploy.apply(url, lambda _: None)
+        migrate.apply(url, lambda _: None)
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(_FOR_TESTS)
             connection.execute(sql.SQL("alter role mana_gateway password {}").format(sql.Literal(self._password)))
@@ -159,7 +159,7 @@ class Cluster:
         self._execute(f"create database {name} template {template}")
         try:
             if migrated:
-                deploy.write_database_settings(self.url(name))
+                migrate.write_database_settings(self.url(name))
             yield Database(self.url(name), self.url(name, "mana_gateway"))
         finally:
             self._execute(f"drop database {name} with (force)")

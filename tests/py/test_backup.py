@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway import backup, deploy
-from gateway.cli import main
-from gateway.local_postgres import LocalPostgres, account_for, binaries_for
+from gateway.operate import backup, migrate
+from gateway.operate.cli import main
+from gateway.operate.local_postgres import LocalPostgres, account_for, binaries_for
 from gateway.problems import OperatorError
 from support import ROOT, Archiving, Database, command_line, mana, sample
 
@@ -117,7 +117,7 @@ def assert_nothing_is_left(shop: Shop) -> None:
 @pytest.fixture(scope="module")
 def shop() -> Iterator[Shop]:
     with Archiving(durable=False) as archiving:
-        deploy.apply(archiving.server.url, lambda _: None)
+        migrate.apply(archiving.server.url, lambda _: None)
         shop = Shop(archiving)
         shop.spend(MARKER)
         yield shop

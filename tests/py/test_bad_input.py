@@ -15,9 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.models import Login
+from gateway.api.models import Login
+from gateway.http.bodies import parse_body
 from gateway.problems import MAX_ERRORS, Problem
-from gateway.requests import parse_body
 from support import Database, Gateway, Reply, Service, Session, assert_problem, exchange
 
 REGISTER = "/api/v1/auth/register"

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from gateway.routes import ROUTES, Route
+from gateway.api.routes import ROUTES, Route
 from support import Database
 
 [USE] = [route for route in ROUTES if route.function == "use_credits"]

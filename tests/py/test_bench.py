@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gateway.bench import KINDS, Round, percentile, send
-from gateway.cli import main
+from gateway.operate.bench import KINDS, Round, percentile, send
+from gateway.operate.cli import main
 from support import Database, Gateway, Service, free_port, mana
 
 
@@ -44,7 +44,7 @@ def test_an_answer_that_is_not_as_it_should_be_is_an_error(gateway: Gateway, kin
 
 def test_errors_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = Round(answers=10, seconds=1, errors=1, p50=1, p95=1, p99=1)
-    monkeypatch.setattr("gateway.bench.run", lambda *_: {"balance": wrong})
+    monkeypatch.setattr("gateway.operate.bench.run", lambda *_: {"balance": wrong})
     done = CliRunner().invoke(main, ["bench"])
     assert done.exit_code == 1
     assert "error: 1 answers were not as they should be" in done.output

@@ -15,7 +15,7 @@ import click
 import psycopg
 import pytest
 
-from gateway.cli import main
+from gateway.operate.cli import main
 from gateway.settings import MAINTENANCE_VARIABLES, MIGRATION_VARIABLES, STACK_SECRETS, variables
 from support import PASSWORD, PEPPER, Cluster, Database, Gateway, Service, assert_problem, free_port, mana, until
 

@@ -10,8 +10,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from gateway.database import LOST_AFTER, Lane, _keeps_statements
-from gateway.routes import ROUTES
+from gateway.api.routes import ROUTES
+from gateway.database.lanes import LOST_AFTER, Lane, _keeps_statements
 from support import Cluster, Database, PgBouncer, Service, Session, together
 
 END_ALL = """
@@ -73,7 +73,7 @@ async def test_a_call_beside_one_that_waits_for_a_lock_goes_at_once(
     service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not when that one is found to stall: which here takes longer than the test does."""
-    monkeypatch.setattr("gateway.database.STALLED_AFTER", 30.0)
+    monkeypatch.setattr("gateway.database.lanes.STALLED_AFTER", 30.0)
     hot, other = await service.new_session(), await service.new_session()
     [route] = [route for route in ROUTES if route.function == "use_credits"]
 

@@ -21,12 +21,12 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
-from gateway import deploy
+from gateway.operate import migrate
 from gateway.problems import OperatorError
 from support import Cluster, Database, Gateway, Service, start_server
 
 MIGRATIONS = sorted(
-    path for path in (deploy.SQL / "migrations").glob("*.sql") if not path.name.endswith(".rollback.sql")
+    path for path in (migrate.SQL / "migrations").glob("*.sql") if not path.name.endswith(".rollback.sql")
 )
 IDS = [path.stem for path in MIGRATIONS]
 FIRST, *_, LAST = IDS
@@ -59,12 +59,12 @@ def quietly(_: str) -> None:
     pass
 
 
-def apply(database: Database, directory: Path = deploy.SQL, upto: str | None = None) -> None:
-    deploy.apply(database.admin_url, quietly, directory, upto)
+def apply(database: Database, directory: Path = migrate.SQL, upto: str | None = None) -> None:
+    migrate.apply(database.admin_url, quietly, directory, upto)
 
 
-def rollback(database: Database, count: int | None = 1, directory: Path = deploy.SQL) -> None:
-    deploy.rollback(database.admin_url, quietly, directory, count)
+def rollback(database: Database, count: int | None = 1, directory: Path = migrate.SQL) -> None:
+    migrate.rollback(database.admin_url, quietly, directory, count)
 
 
 def mana(database: Database, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -151,7 +151,7 @@ def fresh(cluster: Cluster) -> str:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """A copy of sql/ to change."""
-    return Path(shutil.copytree(deploy.SQL, tmp_path / "sql"))
+    return Path(shutil.copytree(migrate.SQL, tmp_path / "sql"))
 
 
 @contextlib.contextmanager
@@ -171,7 +171,7 @@ def test_an_upgrade_from_any_migration_ends_where_a_fresh_install_does(
     cluster: Cluster, empty: Database, fresh: str, start: str
 ) -> None:
     apply(empty, upto=start)
-    assert [m.applied for m in deploy.status(empty.admin_url)] == [name <= start for name in IDS]
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [name <= start for name in IDS]
     filled = [rows for migration, rows in ROWS.items() if migration <= start]
     for rows in filled:
         empty.query(rows)
@@ -179,7 +179,7 @@ def test_an_upgrade_from_any_migration_ends_where_a_fresh_install_does(
     apply(empty)
 
     assert schema(cluster, empty) == fresh
-    assert all(m.applied for m in deploy.status(empty.admin_url))
+    assert all(m.applied for m in migrate.status(empty.admin_url))
     if filled:
         assert empty.query("select email from auth.users") == [("ada@example.com",)]
     if len(filled) > 1:
@@ -202,7 +202,7 @@ def test_a_full_rollback_leaves_nothing_and_the_next_install_is_fresh(
     rollback(empty, count=None)
 
     assert left_over(empty) == []
-    assert not any(m.applied for m in deploy.status(empty.admin_url))
+    assert not any(m.applied for m in migrate.status(empty.admin_url))
     apply(empty)
     assert schema(cluster, empty) == fresh
 
@@ -213,7 +213,7 @@ def test_a_rollback_of_some_migrations_is_undone_by_apply(
 ) -> None:
     apply(empty)
     rollback(empty, count)
-    assert [m.applied for m in deploy.status(empty.admin_url)] == [True] * (len(IDS) - count) + [False] * count
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [True] * (len(IDS) - count) + [False] * count
     apply(empty)
     assert schema(cluster, empty) == fresh
 
@@ -226,7 +226,7 @@ def test_a_rollback_keeps_the_rows_of_earlier_migrations(empty: Database) -> Non
 
 
 def test_a_rollback_of_nothing_changes_nothing(cluster: Cluster, empty: Database) -> None:
-    deploy.status(empty.admin_url)
+    migrate.status(empty.admin_url)
     before = schema(cluster, empty)
     rollback(empty, count=None)
     assert schema(cluster, empty) == before
@@ -255,7 +255,7 @@ def test_the_roles_go_with_the_last_database_that_uses_them(bare_cluster: Cluste
 def test_stopping_at_a_migration_that_is_there_applies_nothing_more(empty: Database) -> None:
     apply(empty, upto=FIRST)
     apply(empty, upto=FIRST)
-    assert [m.applied for m in deploy.status(empty.admin_url)] == [name == FIRST for name in IDS]
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [name == FIRST for name in IDS]
 
 
 # ---------------------------------------------------------------- the files
@@ -291,7 +291,7 @@ def test_an_edited_migration_is_refused(cluster: Cluster, empty: Database, copy:
         for attempt in (
             lambda: apply(empty, copy),
             lambda: rollback(empty, None, copy),
-            lambda: deploy.status(empty.admin_url, copy),
+            lambda: migrate.status(empty.admin_url, copy),
         ):
             with pytest.raises(OperatorError, match=f"^migration {re.escape(name)} was edited after it was applied$"):
                 attempt()
@@ -313,7 +313,7 @@ def test_an_error_in_a_migration_is_named_and_leaves_nothing_of_it(
     edit(broken, lambda text: text + "\nselect 1 / 0;\n")
     with pytest.raises(OperatorError, match=rf"^{re.escape(LAST)}: division by zero"):
         apply(empty, copy)
-    assert [m.applied for m in deploy.status(empty.admin_url)] == [name != LAST for name in IDS]
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [name != LAST for name in IDS]
     apply(empty)
     assert schema(cluster, empty) == fresh
 
@@ -416,13 +416,13 @@ def test_two_databases_of_a_new_server_can_be_deployed_at_once(bare_cluster: Clu
 _APPLY = """
 import sys
 from pathlib import Path
-from gateway import deploy
+from gateway.operate import migrate
 print("ready", flush=True)
-deploy.apply(sys.argv[1], lambda _: None, Path(sys.argv[2]))
+migrate.apply(sys.argv[1], lambda _: None, Path(sys.argv[2]))
 """
 
 
-def apply_in_process(database: Database, directory: Path = deploy.SQL) -> subprocess.Popen[str]:
+def apply_in_process(database: Database, directory: Path = migrate.SQL) -> subprocess.Popen[str]:
     """A deploy to kill; what takes time before it begins is done."""
     process = subprocess.Popen(
         [sys.executable, "-c", _APPLY, database.admin_url, str(directory)],
@@ -501,7 +501,7 @@ def test_a_migration_that_gets_no_lock_gives_up_soon_and_can_be_repeated(
     assert code == 1
     assert "error: 0003.credits-tables: a table is in use and could not be locked\n" in output
     assert "Traceback" not in output
-    assert [m.applied for m in deploy.status(empty.admin_url)] == [name <= "0002.auth-tables" for name in IDS]
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [name <= "0002.auth-tables" for name in IDS]
     apply(empty)
     assert schema(cluster, empty) == fresh
 
@@ -612,9 +612,9 @@ async def test_an_administrator_who_is_no_superuser_can_deploy_roll_back_and_ser
         rollback(manager, count=None)
         assert left_over(manager) == []
         apply(manager)
-        deploy.configure_credits(admin_url, 100, None)
+        migrate.configure_credits(admin_url, 100, None)
 
-        gateway = Gateway(deploy.gateway_url(admin_url, tmp_path / "password"))
+        gateway = Gateway(migrate.gateway_url(admin_url, tmp_path / "password"))
         gateway.start(expect_up=False)
         assert gateway.process
         assert gateway.process.wait(20) != 0

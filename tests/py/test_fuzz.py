@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from gateway.deploy import SQL
+from gateway.operate.migrate import SQL
 from gateway.problems import CODES
 from proof import http_fuzz, sql_fuzz
 from support import Database, Gateway, Service

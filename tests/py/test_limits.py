@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
-from gateway.limits import client_address, client_network
-from gateway.routes import BASE_PATH, ROUTES
+from gateway.api.routes import BASE_PATH, ROUTES
+from gateway.http.rate_limits import client_address, client_network
 from support import Database, Gateway, Redis, Reply, Service, Session, assert_problem, together
 
 LONG = "3600"  # a window that no test sees the end of

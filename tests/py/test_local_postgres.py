@@ -14,13 +14,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gateway.local_postgres import LocalPostgres, find_binaries, read_url
+from gateway.operate.local_postgres import LocalPostgres, find_binaries, read_url
 from gateway.problems import OperatorError
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from gateway.local_postgres import LocalPostgres
+from gateway.operate.local_postgres import LocalPostgres
 server = LocalPostgres(Path(sys.argv[1]), durable=False)
 server.start(lambda _: None)
 print("started", flush=True)

@@ -25,11 +25,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from gateway import deploy
-from gateway.routes import BASE_PATH, ROUTES
+from gateway.api.routes import BASE_PATH, ROUTES
+from gateway.operate import migrate
 from support import PASSWORD, Cluster, Database, Gateway, Service, Session, backend_login
 
-IDS = sorted(p.stem for p in (deploy.SQL / "migrations").glob("*.sql") if not p.name.endswith(".rollback.sql"))
+IDS = sorted(p.stem for p in (migrate.SQL / "migrations").glob("*.sql") if not p.name.endswith(".rollback.sql"))
 CREDITS = "0003.credits-tables"
 ROUTE = {route.function: route for route in ROUTES}
 CLIENTS = 3
@@ -65,7 +65,7 @@ def quietly(_: str) -> None:
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """A copy of sql/ with bcrypt that takes no time: the load is to wait for locks, not for that."""
-    copy = Path(shutil.copytree(deploy.SQL, tmp_path / "sql"))
+    copy = Path(shutil.copytree(migrate.SQL, tmp_path / "sql"))
     cost = copy / "functions" / "auth" / "password_cost.sql"
     cost.write_text(cost.read_text().replace("select 12", "select 4"))
     return copy
@@ -80,7 +80,7 @@ def release_at(database: Database, migration: str, directory: Path) -> Path:
     for replaced in sorted(BEFORE.iterdir(), reverse=True):
         if replaced.name > migration:
             shutil.copytree(replaced, copy, dirs_exist_ok=True)
-    deploy.apply(database.admin_url, quietly, copy, upto=migration)
+    migrate.apply(database.admin_url, quietly, copy, upto=migration)
     with database.connect() as connection, connection.transaction(force_rollback=True):
         connection.execute("set local check_function_bodies = off")
         for file in (*sorted((copy / "functions").rglob("*.sql")), *sorted((copy / "policies").rglob("*.sql"))):
@@ -149,7 +149,7 @@ class Load:
                                    where d.locktype = 'advisory' and d.objid::bigint in (%s, %s)
                                      and d.database = (select oid from pg_database where datname = current_database())
                               )""",
-                    (deploy.LOCK_KEY, deploy.LOCK_KEY + 1),
+                    (migrate.LOCK_KEY, migrate.LOCK_KEY + 1),
                 ).fetchall()
                 self.held_up.append(rows[0][0])
 
@@ -296,7 +296,7 @@ async def test_a_deploy_fails_no_request(cluster: Cluster, directory: Path) -> N
         async with apps(load, gateway):
             for written in (text, text.replace("the auth functions see", "the functions of auth see"), text):
                 policy.write_text(written)
-                await asyncio.to_thread(deploy.apply, database.admin_url, quietly, directory)
+                await asyncio.to_thread(migrate.apply, database.admin_url, quietly, directory)
                 await load.more_rounds()
             await assert_serves(database)
         assert set(load.calls) == {*ROUTE, "a backend", "a slow backend"}
@@ -307,7 +307,7 @@ async def test_a_deploy_fails_no_request(cluster: Cluster, directory: Path) -> N
 @pytest.mark.parametrize(("before", "migration"), list(itertools.pairwise(IDS)))
 async def test_a_migration_fails_no_request(cluster: Cluster, directory: Path, before: str, migration: str) -> None:
     with cluster.database(migrated=False) as database, contextlib.ExitStack() as stack:
-        deploy.apply(database.admin_url, quietly, release_at(database, before, directory))
+        migrate.apply(database.admin_url, quietly, release_at(database, before, directory))
         if migration == IDS[-1]:  # when those before it were the newest, they had to do with rows as well
             fill(database)
         load = Load(database)
@@ -332,7 +332,7 @@ async def test_a_migration_fails_no_request(cluster: Cluster, directory: Path, b
             running = apps(load, stack.enter_context(Gateway(database.gateway_url)))
         async with running:
             await load.more_rounds()
-            await asyncio.to_thread(deploy.apply, database.admin_url, quietly, directory)
+            await asyncio.to_thread(migrate.apply, database.admin_url, quietly, directory)
             await load.more_rounds()
             await assert_serves(database)
         if before >= CREDITS:

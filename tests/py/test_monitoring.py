@@ -23,7 +23,7 @@ from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.maintain import Metrics
+from gateway.operate.maintain import Metrics
 from monitoring import GRAFANA, PROMETHEUS, Selector, alerts, dashboards, expressions, rules, selectors
 from support import ROOT, Database, Gateway, Redis, Service, held_balance
 

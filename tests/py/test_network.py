@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.database import LOST_AFTER
-from gateway.services import GAUGED_EVERY
+from gateway.database.lanes import LOST_AFTER
+from gateway.http.services import GAUGED_EVERY
 from proof import cuts
 from proof.proxy import Fault, Kind, Proxy, Way
 from support import (

@@ -13,10 +13,10 @@ import psycopg
 import pytest
 from psycopg import pq
 
-from gateway import openapi
-from gateway.models import ProblemDocument
+from gateway.api.models import ProblemDocument
+from gateway.api.routes import BASE_PATH, HEALTH, ROUTES, Access, Route
+from gateway.http import openapi
 from gateway.problems import CODES
-from gateway.routes import BASE_PATH, HEALTH, ROUTES, Access, Route
 from support import PASSWORD, Database, Gateway, Reply, Service, Session
 
 REPOSITORY = Path(__file__).parents[2]
@@ -259,7 +259,7 @@ def test_a_code_of_a_function_has_the_status_of_its_sqlstate(status: str, code: 
 @pytest.mark.parametrize("code", CODES)
 def test_a_code_of_the_list_is_used(code: str) -> None:
     lists = {"routes.py", "openapi.py", "problems.py"}
-    python = [path.read_text() for path in (REPOSITORY / "gateway").glob("*.py") if path.name not in lists]
+    python = [path.read_text() for path in (REPOSITORY / "gateway").rglob("*.py") if path.name not in lists]
     problems = (REPOSITORY / "gateway" / "problems.py").read_text().partition("class ManaError")[2]
     assert re.search(rf"""["']{code}["']""", "\n".join([FUNCTIONS, problems, *python]))
 

@@ -15,9 +15,10 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
-from gateway import answers, tokens
+from gateway.http import responses
 from gateway.problems import CODES, Problem
-from gateway.tokens import TokenIssuer
+from gateway.tokens import access_tokens
+from gateway.tokens.access_tokens import TokenIssuer
 from support import ROOT
 
 KEY, OTHER_KEY = (generate_private_key(65537, 2048) for _ in range(2))
@@ -51,10 +52,10 @@ class World:
             self.verified.append(token)
             return decode(token, *arguments, **options)
 
-        monkeypatch.setattr(tokens.time, "time", lambda: self.now)
+        monkeypatch.setattr(access_tokens.time, "time", lambda: self.now)
         clock = type("Clock", (datetime,), {"now": lambda tz: datetime.fromtimestamp(self.now, tz)})
         monkeypatch.setattr("jwt.api_jwt.datetime", clock)
-        monkeypatch.setattr(tokens.jwt, "decode", counted)
+        monkeypatch.setattr(access_tokens.jwt, "decode", counted)
 
     def token(self, **claims: Any) -> str:
         return self.issuer.sign({"sub": str(uuid.uuid4()), "sessionId": str(uuid.uuid4()), "role": "user", **claims})
@@ -96,7 +97,7 @@ def test_a_token_has_8192_characters_at_most(world: World, length: int, refusal:
     claims = jwt.decode(world.token(), options={"verify_signature": False})
     sizes = ((claims_size, header_size) for claims_size in range(5400, 5700) for header_size in range(3))
     for claims_size, header_size in sizes:
-        header = {"kid": "k", "typ": tokens.TYPE, "x": "x" * header_size}
+        header = {"kid": "k", "typ": access_tokens.TYPE, "x": "x" * header_size}
         longer = claims | {"x": "x" * claims_size}
         if _length(header | {"alg": "RS256"}) + _length(longer) + 342 + 2 == length:
             token = jwt.encode(longer, world.key, algorithm="RS256", headers=header)
@@ -122,7 +123,7 @@ def test_what_was_verified_is_remembered(world: World) -> None:
 
 
 def test_the_oldest_is_forgotten_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "REMEMBERED", 2)
+    monkeypatch.setattr(access_tokens, "REMEMBERED", 2)
     first, second, third = world.token(), world.token(), world.token()
     for token in (first, second, first, third, second, third):
         assert world.refusal(token) is None
@@ -181,6 +182,6 @@ def test_what_the_database_raises_has_the_status_of_its_sqlstate() -> None:
     ("status", "code"), [(400, "invalid_request"), (499, "invalid_request"), (500, "internal_error")]
 )
 def test_what_is_no_request_at_all_has_a_code_by_whose_fault_it_is(status: int, code: str) -> None:
-    body = answers.refusal(status).body
+    body = responses.refusal(status).body
     assert isinstance(body, bytes)
     assert json.loads(body)["code"] == code

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from gateway import deploy
-from gateway.database import QUEUED_FOR
-from gateway.local_postgres import LocalPostgres
+from gateway.database.lanes import QUEUED_FOR
+from gateway.operate import migrate
+from gateway.operate.local_postgres import LocalPostgres
 from proof.proxy import Proxy
 from support import (
     Database,
@@ -160,7 +160,7 @@ def server_with_a_small_wal() -> Iterator[tuple[LocalPostgres, Path]]:
     server = LocalPostgres(public_directory(), durable=False, settings=settings)
     try:
         server.start(lambda _: None)
-        deploy.apply(server.url, lambda _: None)
+        migrate.apply(server.url, lambda _: None)
         server.stop()
         wal = (server.directory / "cluster").resolve() / "data" / "pg_wal"
         with small_disk(wal, 80):

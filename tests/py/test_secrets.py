@@ -17,8 +17,8 @@ import psycopg
 import pytest
 import redis
 
-from gateway import passwords
-from gateway.routes import BASE_PATH, ROUTES
+from gateway.api.routes import BASE_PATH, ROUTES
+from gateway.tokens import passwords
 from support import Database, Gateway, PgBouncer, Redis, Reply, Service, Session, start_server
 
 BALANCE = "/api/v1/credits/balance"

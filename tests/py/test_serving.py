@@ -23,7 +23,7 @@ import aiohttp
 import pytest
 from psycopg import sql
 
-from gateway.routes import BASE_PATH, ROUTES, Limit
+from gateway.api.routes import BASE_PATH, ROUTES, Limit
 from support import (
     Cluster,
     Database,
@@ -562,7 +562,7 @@ async def _has_status(service: Service, path: str, status: int) -> bool:
 
 async def test_the_health_check_of_a_container(gateway: Gateway, service: Service) -> None:
     def check(*arguments: str, **environment: str) -> int:
-        command = [sys.executable, "-m", "gateway.healthcheck", *arguments]
+        command = [sys.executable, "-m", "gateway.http.healthcheck", *arguments]
         return subprocess.run(command, env={"PATH": os.environ["PATH"], **environment}, check=False).returncode
 
     assert check(PORT=str(urlsplit(gateway.url).port)) == 0

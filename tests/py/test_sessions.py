@@ -12,9 +12,9 @@ from uuid import uuid4
 import jwt
 import pytest
 
-from gateway.keys import KeyDirectory
-from gateway.routes import BASE_PATH, ROUTES, Access
-from gateway.tokens import TokenIssuer
+from gateway.api.routes import BASE_PATH, ROUTES, Access
+from gateway.tokens.access_tokens import TokenIssuer
+from gateway.tokens.keys import KeyDirectory
 from support import (
     EVERY_GATEWAY,
     Database,

@@ -32,8 +32,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
-from gateway.keys import KeyDirectory
-from gateway.routes import BASE_PATH, ROUTES, Access
+from gateway.api.routes import BASE_PATH, ROUTES, Access
+from gateway.tokens.keys import KeyDirectory
 from support import Database, Gateway, Reply, Service, Session, assert_problem, mana, together
 
 VALIDATE = "/api/v1/auth/validate"

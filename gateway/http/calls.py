@@ -11,16 +11,16 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from gateway import passwords
-from gateway.answers import JSON, REQUEST_ID, VERDICT, Handler
-from gateway.database import Reply
-from gateway.limits import client_address
-from gateway.models import Request, UseCredits
+from gateway.api.models import Request, UseCredits
+from gateway.api.routes import Access, Route
+from gateway.database.lanes import Reply
+from gateway.http.bodies import fit_to_store, parse_body, parse_query
+from gateway.http.rate_limits import client_address
+from gateway.http.responses import JSON, REQUEST_ID, VERDICT, Handler
+from gateway.http.services import SERVICES, Services
 from gateway.problems import FieldError, Problem, invalid_request
-from gateway.requests import fit_to_store, parse_body, parse_query
-from gateway.routes import Access, Route
-from gateway.services import SERVICES, Services
-from gateway.tokens import Caller, access_token_body
+from gateway.tokens import passwords
+from gateway.tokens.access_tokens import Caller, access_token_body
 
 MAX_BODY = 64 * 1024  # bytes
 BODY_ARRIVES_WITHIN = 10.0  # seconds

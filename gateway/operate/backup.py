@@ -28,8 +28,16 @@ from typing import Any, LiteralString, Self, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from gateway.deploy import CONNECT_TIMEOUT, Report, connecting
-from gateway.local_postgres import Account, account_for, binaries_for, end_left_over, last_error, place, shut_down
+from gateway.operate.local_postgres import (
+    Account,
+    account_for,
+    binaries_for,
+    end_left_over,
+    last_error,
+    place,
+    shut_down,
+)
+from gateway.operate.migrate import CONNECT_TIMEOUT, Report, connecting
 from gateway.problems import OperatorError
 from gateway.settings import Maintenance
 

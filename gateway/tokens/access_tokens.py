@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import jwt
 import msgspec
 
-from gateway.keys import KeyRing
 from gateway.problems import Problem
+from gateway.tokens.keys import KeyRing
 
 ALGORITHM = "RS256"
 TYPE = "at+jwt"

@@ -15,7 +15,7 @@ import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
-from gateway import backup
+from gateway.operate import backup
 from gateway.problems import OperatorError
 from gateway.settings import Maintenance
 

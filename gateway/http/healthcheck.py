@@ -1,4 +1,4 @@
-"""``python -m gateway.healthcheck [URL]``: exit code 0 when the URL answers with 200 within 3 seconds.
+"""``python -m gateway.http.healthcheck [URL]``: exit code 0 when the URL answers with 200 within 3 seconds.
 
 For containers, which have no curl. Without a URL it asks the gateway here, for /health/ready.
 """

@@ -44,8 +44,8 @@ CONNECT_TIMEOUT = 10  # seconds
 TABLES_AWAITED_FOR = 5.0  # seconds, over all attempts
 PAUSE = (0.1, 0.4)  # seconds between two, for those who had to wait: drawn, so as not to keep time with anybody
 
-_PACKAGED = Path(__file__).parent / "_sql"
-SQL = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "sql"
+_PACKAGED = Path(__file__).parents[1] / "_sql"
+SQL = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "sql"
 
 Report = Callable[[str], None]
 

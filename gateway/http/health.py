@@ -10,13 +10,14 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from gateway import __version__, metrics, openapi
-from gateway.answers import JSON, Handler
-from gateway.database import Database
-from gateway.keys import PUBLISHED_FOR
+from gateway import __version__
+from gateway.api.routes import HEALTH
+from gateway.database.lanes import Database
+from gateway.http import metrics, openapi
+from gateway.http.responses import JSON, Handler
+from gateway.http.services import SERVICES
 from gateway.problems import Problem
-from gateway.routes import HEALTH
-from gateway.services import SERVICES
+from gateway.tokens.keys import PUBLISHED_FOR
 
 CHECKED_EVERY = 1.0  # seconds
 DRAINING = web.AppKey("draining", asyncio.Event)

@@ -21,9 +21,10 @@ import uvloop
 from aiohttp import web
 from prometheus_client.multiprocess import mark_process_dead
 
-from gateway import answers, logs, probes
-from gateway.app import create_app
-from gateway.metrics import MULTIPROCESS
+from gateway import logs
+from gateway.http import health, responses
+from gateway.http.app import create_app
+from gateway.http.metrics import MULTIPROCESS
 from gateway.problems import OperatorError
 from gateway.settings import Settings
 
@@ -96,7 +97,7 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
         ready()
         await stopped.wait()
         # For whoever asks before each request, or is told to in a moment: there are no more to be sent here.
-        app[probes.DRAINING].set()
+        app[health.DRAINING].set()
         await asyncio.sleep(settings.drain_seconds)
     finally:
         await runner.cleanup()
@@ -116,7 +117,7 @@ class _Protocol(web.RequestHandler):
     ) -> web.StreamResponse:
         if request.writer.output_size > 0:
             raise ConnectionError("an answer is under way") from exc
-        response = answers.refusal(status)
+        response = responses.refusal(status)
         response.force_close()
         return response
 

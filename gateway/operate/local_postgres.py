@@ -33,8 +33,9 @@ from typing import IO, Any, Self
 import psycopg
 from psycopg import sql
 
-from gateway import deploy, private_files
-from gateway.deploy import Report
+from gateway import private_files
+from gateway.operate import migrate
+from gateway.operate.migrate import Report
 from gateway.problems import OperatorError
 
 OLDEST_VERSION = 15
@@ -48,8 +49,8 @@ SHUTDOWN = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 PRIVATE = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "log_destination": "stderr"}
 NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
-_PACKAGED = Path(__file__).parent / "_postgres"
-CONFIGURATION = (_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "postgres") / "mana.conf"
+_PACKAGED = Path(__file__).parents[1] / "_postgres"
+CONFIGURATION = (_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "postgres") / "mana.conf"
 
 # Debian starts a server of its own with the package unless it is told otherwise.
 APT = """
@@ -138,7 +139,7 @@ class LocalPostgres:
 
     def gateway_url(self) -> str:
         """The gateway's URL. Gives the role its password, so it has to exist by then."""
-        return deploy.gateway_url(self.url, self.directory / "gateway_password")
+        return migrate.gateway_url(self.url, self.directory / "gateway_password")
 
     def start(self, report: Report) -> None:
         """Create what is missing, start the server and wait until it answers.

@@ -8,7 +8,7 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
-from gateway import models
+from gateway.api import models
 
 BASE_PATH = "/api/v1"
 

@@ -14,8 +14,9 @@ import msgspec
 from email_validator import EmailNotValidError, validate_email
 from multidict import MultiMapping
 
-from gateway import models, passwords
+from gateway.api import models
 from gateway.problems import MAX_ERRORS, FieldError, Problem, invalid_request
+from gateway.tokens import passwords
 
 MAX_DEPTH = 32
 MAX_PASSWORD = 128  # characters

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from gateway import __version__
-from gateway.models import ProblemDocument, Request
+from gateway.api.models import ProblemDocument, Request
+from gateway.api.routes import BASE_PATH, ROUTES, Access, Route
 from gateway.problems import CODES
-from gateway.routes import BASE_PATH, ROUTES, Access, Route
 
 _REF = "#/components/schemas/{name}"
 _BEARER_ACCESS = {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}

@@ -15,8 +15,8 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from gateway.api.routes import Limit
 from gateway.problems import Problem
-from gateway.routes import Limit
 from gateway.settings import Settings
 
 REDIS_TIMEOUT = 0.2  # seconds

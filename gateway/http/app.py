@@ -7,10 +7,10 @@ import asyncio
 import aiohttp_cors
 from aiohttp import web
 
-from gateway import api, probes
-from gateway.answers import answer
-from gateway.routes import BASE_PATH, ROUTES
-from gateway.services import services
+from gateway.api.routes import BASE_PATH, ROUTES
+from gateway.http import calls, health
+from gateway.http.responses import answer
+from gateway.http.services import services
 from gateway.settings import Settings
 
 _EXPOSED = (
@@ -23,9 +23,9 @@ PREFLIGHT_CACHED_FOR = 600  # seconds
 
 def create_app(settings: Settings) -> web.Application:
     """The application. It raises OperatorError at its start when something is not set up."""
-    app = web.Application(client_max_size=api.MAX_BODY, middlewares=[answer])
-    app[probes.DRAINING] = asyncio.Event()
-    app[probes.DATABASE_CHECK] = probes.DatabaseCheck()
+    app = web.Application(client_max_size=calls.MAX_BODY, middlewares=[answer])
+    app[health.DRAINING] = asyncio.Event()
+    app[health.DATABASE_CHECK] = health.DatabaseCheck()
     app.cleanup_ctx.append(services(settings))
 
     options = aiohttp_cors.ResourceOptions(
@@ -34,6 +34,6 @@ def create_app(settings: Settings) -> web.Application:
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(settings.cors_origins, options))
     for route in ROUTES:
         path = BASE_PATH + route.path
-        cors.add(app.router.add_route(route.method, path, api.handler(route), expect_handler=api.expect))
-    probes.add_routes(app.router)
+        cors.add(app.router.add_route(route.method, path, calls.handler(route), expect_handler=calls.expect))
+    health.add_routes(app.router)
     return app

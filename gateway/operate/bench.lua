@@ -1,4 +1,4 @@
--- What wrk sends for gateway/bench.py. KIND says which work, SENDERS is a file of tokens, one a line,
+-- What wrk sends for gateway/operate/bench.py. KIND says which work, SENDERS is a file of tokens, one a line,
 -- SALT makes idempotency keys unique over runs. BUDGET, where it is set, is how often `use` can be paid.
 
 local ffi = require("ffi")

@@ -13,9 +13,9 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from gateway.limits import Verdict
+from gateway.http.rate_limits import Verdict
+from gateway.http.services import SERVICES
 from gateway.problems import Problem
-from gateway.services import SERVICES
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -14,7 +14,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.routes import Limit
+from gateway.api.routes import Limit
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # set by `mana serve` before workers start
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -18,12 +18,15 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import click
 import psycopg
 
-from gateway import __version__, deploy, local_postgres, passwords, private_files, settings
-from gateway import backup as backups
-from gateway.keys import MINIMUM_BITS, PUBLISHED_FOR, KeyDirectory
-from gateway.local_postgres import LocalPostgres
+from gateway import __version__, private_files, settings
+from gateway.http.bodies import new_email, new_password
+from gateway.operate import backup as backups
+from gateway.operate import local_postgres
+from gateway.operate import migrate as migrating
+from gateway.operate.local_postgres import LocalPostgres
 from gateway.problems import OperatorError
-from gateway.requests import new_email, new_password
+from gateway.tokens import passwords
+from gateway.tokens.keys import MINIMUM_BITS, PUBLISHED_FOR, KeyDirectory
 
 FAILED = 1  # exit code of an error that has one clear line; click's own is 2
 DISCREPANCIES = 3  # exit code of `ledger verify` when there are any
@@ -108,7 +111,7 @@ class _Database:
         url = _url(environment, "DATABASE_URL", "DATABASE_PASSWORD")
         if _given(environment, "DATABASE_ADMIN_URL"):
             return cls(_admin_url(), lambda: url)
-        return cls(url, lambda: deploy.gateway_url(url, data_dir / "gateway_password"))
+        return cls(url, lambda: migrating.gateway_url(url, data_dir / "gateway_password"))
 
 
 def _run_gateway(environment: dict[str, str], database: _Database) -> None:
@@ -124,7 +127,7 @@ def _run_gateway(environment: dict[str, str], database: _Database) -> None:
 def _prepare(environment: Mapping[str, str], admin_url: str, data_dir: Path) -> None:
     """Everything that a gateway finds there when it starts."""
     _migrate(admin_url, environment)
-    if count := deploy.seed_packages(admin_url):
+    if count := migrating.seed_packages(admin_url):
         _step(f"{count} packages are on sale")
     if not _given(environment, "JWT_PRIVATE_KEY") and KeyDirectory(data_dir / "keys").generate_first():
         _step("made a signing key")
@@ -141,11 +144,11 @@ def prepare() -> None:
     given = {role: settings.secret(os.environ, name) for role, name in _PASSWORDS.items()}
     url = _admin_url()
     _prepare(os.environ, url, _data_dir())
-    deploy.set_passwords(url, {role: password for role, password in given.items() if password})
+    migrating.set_passwords(url, {role: password for role, password in given.items() if password})
     _step("done")
 
 
-_PASSWORDS = {"mana_gateway": "DATABASE_PASSWORD", deploy.MONITOR: "MONITOR_PASSWORD"}
+_PASSWORDS = {"mana_gateway": "DATABASE_PASSWORD", migrating.MONITOR: "MONITOR_PASSWORD"}
 
 
 def _given(environment: Mapping[str, str], name: str) -> bool:
@@ -186,7 +189,7 @@ def serve(workers: int | None, port: int | None) -> None:
 
 def _serve(loaded: settings.Settings, announce: Callable[[str], None]) -> None:
     # Late, because it takes a moment that no other command has to wait for.
-    from gateway.server import serve as run_server  # noqa: PLC0415
+    from gateway.http.workers import serve as run_server  # noqa: PLC0415
 
     run_server(loaded, announce)
 
@@ -204,7 +207,7 @@ def bench(url: str, seconds: int, connections: int, users: int) -> None:
     It is asked over HTTP alone, by wrk, with users that it registers and that stay. Spends end early
     when their signup bonus is used up. Needs a service without rate limits (RATE_LIMIT_MAX=0).
     """
-    from gateway import bench as measuring  # noqa: PLC0415
+    from gateway.operate import bench as measuring  # noqa: PLC0415
 
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="URL")
@@ -225,7 +228,7 @@ def migrate() -> None:
 @migrate.command()
 def status() -> None:
     """List all migrations and whether the database has them."""
-    for migration in deploy.status(_admin_url()):
+    for migration in migrating.status(_admin_url()):
         click.echo(f"{'applied' if migration.applied else 'missing'}  {migration.id}")
 
 
@@ -240,16 +243,16 @@ def apply(seed: bool) -> None:
     url = _admin_url()
     _migrate(url, os.environ)
     if seed:
-        _step(f"{deploy.seed_packages(url)} packages were put on sale")
+        _step(f"{migrating.seed_packages(url)} packages were put on sale")
     _step("done")
 
 
 def _migrate(url: str, environment: Mapping[str, str]) -> None:
     bonus = settings.grant_amount(environment, "CREDITS_SIGNUP_BONUS")
     daily = settings.grant_amount(environment, "CREDITS_DAILY_FREE")
-    deploy.apply(url, _step)
+    migrating.apply(url, _step)
     if bonus is not None or daily is not None:
-        deploy.configure_credits(url, bonus, daily)
+        migrating.configure_credits(url, bonus, daily)
         _step("amounts of the grants")
 
 
@@ -261,7 +264,7 @@ def rollback(everything: bool) -> None:
 
     Afterwards run `mana migrate apply` from the release that the database is to match.
     """
-    deploy.rollback(_admin_url(), _step, count=None if everything else 1)
+    migrating.rollback(_admin_url(), _step, count=None if everything else 1)
     _step("done")
 
 
@@ -368,7 +371,8 @@ def maintain() -> None:
     are on MAINTENANCE_PORT.
     """
     # Late, because it takes a moment that no other command has to wait for.
-    from gateway import logs, maintain  # noqa: PLC0415
+    from gateway import logs  # noqa: PLC0415
+    from gateway.operate import maintain  # noqa: PLC0415
 
     loaded = settings.load_maintenance(os.environ)
     logs.configure(loaded.log_level)
@@ -544,7 +548,7 @@ def show_settings() -> None:
 
 
 def _admin() -> psycopg.Connection:
-    return deploy.connect(_admin_url())
+    return migrating.connect(_admin_url())
 
 
 def _step(text: str) -> None:

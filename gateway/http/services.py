@@ -13,14 +13,14 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from gateway.database import Database
-from gateway.keys import RELOADED_AFTER, KeyDirectory, KeyRing, from_pem
-from gateway.limits import Limiter
-from gateway.metrics import Metrics
+from gateway.api.routes import HEALTH
+from gateway.database.lanes import Database
+from gateway.http.metrics import Metrics
+from gateway.http.rate_limits import Limiter
 from gateway.problems import OperatorError, Problem
-from gateway.routes import HEALTH
 from gateway.settings import Settings
-from gateway.tokens import TokenIssuer
+from gateway.tokens.access_tokens import TokenIssuer
+from gateway.tokens.keys import RELOADED_AFTER, KeyDirectory, KeyRing, from_pem
 
 GAUGED_EVERY = 1.0  # seconds
 DATABASE_AWAITED_FOR = 5.0  # seconds before serving without it

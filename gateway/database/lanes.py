@@ -24,8 +24,8 @@ import psycopg
 import structlog
 from psycopg import pq
 
+from gateway.api.routes import Route
 from gateway.problems import FieldError, Problem, invalid_request, unavailable
-from gateway.routes import Route
 
 QUEUED_FOR = 0.8  # seconds that a call may wait to be sent: whoever has to be refused hears it within one
 # The same of logins: while all cores hash, who is refused hears it late. It is not said at once either:

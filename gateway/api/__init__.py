@@ -1,0 +1,1 @@
+"""The API as data: requests, answers and routes."""

@@ -1,0 +1,1 @@
+"""From a socket to a call of the database, and back."""

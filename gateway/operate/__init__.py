@@ -1,0 +1,1 @@
+"""What `mana` does to a system: run, migrate, back up, maintain, measure."""
