@@ -6,64 +6,67 @@
 
 BIN := .venv/bin
 
-help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+help: ## print this list
+	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
-run: .venv/run.stamp ## start everything on port 3001, with its own database in .dev/; PORT and DATA_DIR change that
+run: .venv/run.stamp ## start everything, on PORT (3001) and with a database of its own in DATA_DIR (.dev)
 	@exec $(BIN)/mana run $(ARGS)
 
-test: tools lint types pgtap pytest ## all of the tests, as in CI
+test: tools lint types pgtap pytest ## run the whole gate, as CI does
 
 tools: .venv/test.stamp
 	@tests/tools.sh
 
-lint: .venv/test.stamp ## style of Python, SQL and Dockerfiles
+lint: .venv/test.stamp ## check the style of Python, SQL and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
 	@! grep -rnI --include='*.sql' '[[:blank:]]$$' sql tests/sql
 	$(BIN)/hadolint postgres/Dockerfile deploy/*/Dockerfile tests/stack/stand_ins/Dockerfile
 
-format: .venv/test.stamp ## bring Python and the repeatable SQL into style
+format: .venv/test.stamp ## format Python, functions and policies
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/sqlfluff fix --disable-progress-bar sql/functions sql/policies
 
-types: .venv/test.stamp ## static types of the gateway
+types: .venv/test.stamp ## check the static types of the gateway
 	$(BIN)/mypy
 
-pgtap: .venv/test.stamp ## the tests in SQL, in a database of their own
-	@find tests/sql -name '*.sql' | grep -q . # pg_prove is content with no test at all
+pgtap: .venv/test.stamp ## run the tests in SQL, in a database of their own
+	@find tests/sql -name '*.sql' | grep -q . # pg_prove succeeds without any test
 	$(BIN)/python tests/server.py pg_prove --recurse --ext .sql tests/sql
 
-pytest: .venv/test.stamp ## the tests in Python
+pytest: .venv/test.stamp ## run the tests in Python
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
-soak: .venv/test.stamp tools ## the long forms of the proofs; ARGS=--help lists them
+soak: .venv/test.stamp tools ## run the long form of a proof; ARGS=--help lists them
 	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
 
-stack-test: .venv/test.stamp ## docker-compose.yml started in containers and used, from stand-ins for images (as root)
+stack-test: .venv/test.stamp ## start docker-compose.yml in containers and use it (as root)
 	@tests/tools.sh stack
 	$(BIN)/pytest tests/stack -x -s $(ARGS)
 
-bench: .venv/test.stamp ## the gateway beside the database that it calls, in requests a second (needs wrk)
+bench: .venv/test.stamp ## measure the gateway beside the database that it calls (needs wrk)
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest --python-version 3.11 \
     --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
-lock: .venv/test.stamp ## pin the newest of what the gateway's image installs
+lock: .venv/test.stamp ## pin the newest packages for the gateway's image
 	$(COMPILE) --upgrade --output-file deploy/gateway/requirements.txt pyproject.toml
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
 	    $(COMPILE) --upgrade --output-file deploy/gateway/build-requirements.txt -
 
-psql: .venv/run.stamp ## psql on the database of `make run`, as its administrator
+.env: | .venv/run.stamp ## write .env for docker compose, every secret drawn at random; an old one stays
+	@$(BIN)/mana keys generate --env $(ARGS)
+
+psql: .venv/run.stamp ## open psql on the database of `make run`, as its administrator
 	@exec $(BIN)/mana psql $(ARGS)
 
-dsn: .venv/run.stamp ## the connection string of that database; make -s dsn prints nothing else
+dsn: .venv/run.stamp ## print the connection string of that database; make -s dsn prints nothing else
 	@exec $(BIN)/mana dsn
 
-clean: ## delete what was built and installed here; the database in .dev/ stays
+clean: ## delete what was built and installed here; the database in .dev stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find gateway tests -name __pycache__ -prune -exec rm -rf {} +
 
@@ -77,7 +80,7 @@ clean: ## delete what was built and installed here; the database in .dev/ stays
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch .venv/run.stamp $@
 
-# A virtual environment cannot be moved, and it is dead without the Python it was made with.
+# A virtual environment cannot be moved, and it breaks without the Python that made it.
 ifneq ($(shell $(BIN)/python -c '' 2>/dev/null && cat .venv/location 2>/dev/null),$(CURDIR))
 .PHONY: .venv/location
 endif
