@@ -1,4 +1,4 @@
-"""What the README shows is run as it stands there."""
+"""The README's commands run as they stand there, and the pages of all rooms keep their form."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from support import Database, Gateway, Service
+from support import ROOT, Database, Gateway, Service
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / name for name in ("README.md", *(f"{room}/README.md" for room in ("sql", "deploy", "tests")))]
+PAGES += [ROOT / "tests" / "bench" / "README.md"]
 
 
 def _blocks(label: str, language: str) -> list[str]:
@@ -47,6 +50,22 @@ async def test_the_cookbook_of_backends_spends_next_to_its_own_rows(service: Ser
         database.query("drop table public.orders")
         database.query("drop owned by shop")
         database.query("drop role shop")
+
+
+def test_the_readme_has_fewer_than_150_lines() -> None:
+    assert len(README.splitlines()) < 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_is_at_most_100_columns_wide_and_its_links_lead_somewhere(page: Path) -> None:
+    text = page.read_text()
+    assert [line for line in text.splitlines() if len(line) > 100] == []
+    for link in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text):
+        target = (page.parent / link[0]).resolve() if link[0] else page
+        assert target.exists(), link
+        if link[1]:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(), re.MULTILINE)
+            assert link[1] in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, link
 
 
 def _psql(database: Database, script: str, user: str, **variables: str) -> str:
