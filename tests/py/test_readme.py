@@ -14,7 +14,7 @@ from support import ROOT, Database, Gateway, Service
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / name for name in ("README.md", *(f"{room}/README.md" for room in ("sql", "deploy", "tests")))]
-PAGES += [ROOT / "tests" / "bench" / "README.md"]
+PAGES += [ROOT / "tests" / "bench" / "README.md", ROOT / "deploy" / "RUNBOOK.md"]
 
 
 def _blocks(label: str, language: str) -> list[str]:
