@@ -1,7 +1,7 @@
 #!/bin/sh
 # certificates.sh DIRECTORY: makes an authority and the certificates of PostgreSQL and PgBouncer, for
-# compose.tls.yml. Run as root, because each key belongs to the account that its container runs as. Run again,
-# with the same authority, it renews the certificates: they last for a year.
+# compose.tls.yml. Run it as root, because each key belongs to the account of its container. A second
+# run renews the certificates with the same authority; they last for a year.
 set -eu
 umask 077
 mkdir -p "$1/ca" && cd "$1"

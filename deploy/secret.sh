@@ -1,7 +1,7 @@
-# For the start scripts of the stack's services.
+# Included by the start scripts of the stack's services.
 
-# secret NAME: prints $NAME, or what the file $NAME_FILE holds. Ends the script with one line when that is
-# missing or weak.
+# secret NAME: prints $NAME, or the content of the file $NAME_FILE. If the secret is missing or weak, it
+# ends the script with one line.
 secret() {
     eval "secret_value=\${$1-} secret_file=\${$1_FILE-}"
     if [ -z "$secret_value" ] && [ -n "$secret_file" ]; then

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts PgBouncer. Reads DATABASE_PASSWORD and MONITOR_PASSWORD (or .._FILE); the others have defaults.
+# Starts PgBouncer. Reads DATABASE_PASSWORD and MONITOR_PASSWORD (or .._FILE); all else has a default.
 set -eu
 umask 077
 here=$(dirname "$0")
@@ -29,6 +29,6 @@ server_tls_sslmode = verify-full
 server_tls_ca_file = ${TLS_DIRECTORY:-/etc/tls}/ca.crt
 EOF
 fi
-# The secrets are in files now, and no business of the server's environment.
+# The secrets are in files now, so the server does not need them in its environment.
 unset DATABASE_PASSWORD MONITOR_PASSWORD password monitor secret_value
 exec pgbouncer "$directory/pgbouncer.ini"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts Redis. Reads REDIS_PASSWORD, of the gateways, and MONITOR_PASSWORD (or .._FILE).
+# Starts Redis. Reads REDIS_PASSWORD (of the gateways) and MONITOR_PASSWORD, or .._FILE.
 set -eu
 umask 077
 here=$(dirname "$0")
@@ -12,8 +12,8 @@ hash_of() {
 password=$(secret REDIS_PASSWORD) || exit 1
 monitor=$(secret MONITOR_PASSWORD) || exit 1
 
-# The gateways may do what their limiter does, on its keys alone; the exporter may look at statistics.
-# Nobody may flush, save, look at all keys, or change the configuration.
+# The gateways may run the commands of their limiter, and only on its keys. The exporter may read
+# statistics. Nobody may flush, save, list keys, or change the configuration.
 cat > "$directory/users.acl" <<EOF
 user default on #$(hash_of "$password") ~mana* resetchannels -@all +hello +ping +evalsha +script|load +get +set +exists +expire +pttl +incrby +rename
 user monitor on #$(hash_of "$monitor") resetkeys resetchannels -@all +hello +ping +info +latency|latest +latency|histogram +slowlog|len +slowlog|get +client|setname
