@@ -1,7 +1,7 @@
 #!/bin/sh
-# What the tests need beside Python: a PostgreSQL server with pgTAP and plpgsql_check, pg_prove,
-# Redis, PgBouncer, pgBackRest, Prometheus, wrk, faketime, Chromium and Docker Compose; `tests/tools.sh stack` also
-# Docker Engine and debootstrap. Installs what is missing from Debian's packages where it may.
+# Installs what the tests need beside Python, from Debian's packages where it may: a PostgreSQL server with
+# pgTAP and plpgsql_check, pg_prove, Redis, PgBouncer, pgBackRest, Prometheus, wrk, faketime, Chromium and
+# Docker Compose. `tests/tools.sh stack` adds Docker Engine and debootstrap.
 set -eu
 stack=${1-}
 cd "$(dirname "$0")/.."
@@ -22,7 +22,7 @@ PYTHON
 version=$("$binaries/postgres" --version | sed 's/.*(PostgreSQL) \([0-9]*\).*/\1/')
 extensions=$("$binaries/pg_config" --sharedir)/extension
 
-# One line for each that is missing: Debian's package, and what it is.
+# Prints one line for each missing tool: Debian's package and its name.
 missing() {
     command -v psql >/dev/null || echo "postgresql-client-$version psql"
     command -v pg_prove >/dev/null || echo "libtap-parser-sourcehandler-pgtap-perl pg_prove (CPAN: TAP::Parser::SourceHandler::pgTAP)"
@@ -49,8 +49,8 @@ sudo=
 [ "$(id -u)" = 0 ] || sudo='sudo -n'
 if [ -n "$packages" ] && command -v apt-get >/dev/null && $sudo true 2>/dev/null; then
     echo "installing" $packages >&2
-    # Debian starts the services it installs; the tests run their own. The policy lasts for the
-    # installation, one that was there before stays.
+    # Debian starts the services that it installs, but the tests run their own. The policy prevents this
+    # during the installation; a policy of the machine stays.
     $sudo sh -eu -s -- $packages <<'ROOT'
 export DEBIAN_FRONTEND=noninteractive
 policy=/usr/sbin/policy-rc.d
@@ -79,8 +79,8 @@ if [ -n "$(missing)" ]; then
     exit 1
 fi
 
-# Docker Compose 2 is one binary, wanted for `docker-compose config`. Where there is none, a package is
-# unpacked here and not installed: Debian 12 has only the dead version 1, so it takes Debian 13's.
+# Docker Compose 2 is one binary; the tests need `docker-compose config`. Where it is missing, a package is
+# unpacked here without installing it. Debian 12 has only the dead version 1, so it takes Debian 13's.
 compose=.venv/bin/docker-compose
 plugin=docker/cli-plugins/docker-compose
 for found in "$compose" "$(command -v docker-compose || true)" "/usr/libexec/$plugin" "/usr/lib/$plugin" \
@@ -100,7 +100,7 @@ package=docker-compose-v2 # Ubuntu's name
 set --
 if ! apt-cache show $package >/dev/null 2>&1; then
     package=docker-compose
-    # Who says that it is Debian's is only known once its lists are there.
+    # Only the package lists show which repository is Debian's.
     mirror() { apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Label: Debian' | head -n 1; }
     [ -n "$(mirror)" ] || $sudo apt-get -qq update
     mirror=$(mirror)

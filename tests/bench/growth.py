@@ -1,7 +1,7 @@
-"""Whether it stays as fast when the ledger grows: the same work on ledgers of several sizes.
+"""Whether speed depends on the size of the ledger: the same work on ledgers of several sizes.
 
-They are databases of one server, with the same users, measured in turn. The rows that are added belong
-to all users alike, so that every index is deep and what one user has is spread over the whole table.
+The ledgers are databases of one server with the same users, measured in turn. Every user gets the same
+number of added rows, so that every index is deep and the rows of one user are spread over the table.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def growth(
 
 
 def create(url: str, name: str, rows: int, plan: Plan) -> str:
-    """Make a database with a ledger of about so many rows, and return its URL."""
+    """Make a database whose ledger has about ``rows`` rows, and return its URL."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(f"create database {name}".encode())
     own_url = _in(url, name)

@@ -1,10 +1,10 @@
-"""Whether a flood of logins leaves spends alone.
+"""Whether spends keep their speed beside a flood of logins.
 
-Logins arrive at FLOOD times the rate that bcrypt allows on all cores, however slowly they are answered.
-bcrypt takes CPU that spends could have had, and that is right: logins are work, too. So spends beside
-the flood are compared with spends beside bare bcrypt, computed by pgbench with as many connections as the
-gateway's password lanes have: what is missing then, the flood itself took. The same pgbench with nothing
-beside it says what bcrypt allows, and so how many logins there can be.
+Logins arrive at FLOOD times the rate that bcrypt allows on all cores, no matter how slow the answers are.
+bcrypt rightly takes CPU from spends, because logins are work, too. So spends beside the flood are compared
+with spends beside bare bcrypt, which pgbench computes over as many connections as the gateway's password
+lanes have. The difference is the cost of the flood itself. The same pgbench alone measures the rate that
+bcrypt allows, which bounds the number of logins.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from support import PASSWORD, Gateway
 
 FLOOD = 10
 PASSWORD_CONNECTIONS = 2  # of a worker: the default of the setting
-LEAD = 2  # seconds that the load beside runs before and after
-# Of something new each time: crypt() is immutable, and a constant would be computed once.
+LEAD = 2  # seconds for which the other load runs before and after the spends
+# The argument is new each time: crypt() is immutable, so a constant would be computed once.
 BCRYPT = "select extensions.crypt(clock_timestamp()::text, '$2a$12$' || repeat('.', 22));"
 
 
@@ -81,12 +81,12 @@ def isolation(url: str, gateway: Gateway, plan: Plan) -> dict[str, Any]:
 
 
 def _bcrypt(url: str, plan: Plan, seconds: int) -> float:
-    """How often a second it is computed, by as many connections as the gateway has for it."""
+    """bcrypts a second over as many connections as the gateway has for passwords."""
     return pgbench(url, BCRYPT, plan.workers * PASSWORD_CONNECTIONS, seconds)
 
 
 def _beside_bcrypt(url: str, gateway: Gateway, plan: Plan, into: Measured) -> float:
-    """Spend beside bcrypt; returns how often a second it was computed."""
+    """Spend beside bcrypt; returns the bcrypts a second."""
     with ThreadPoolExecutor(1) as pool:
         rate = pool.submit(_bcrypt, url, plan, plan.seconds + 2 * LEAD)
         time.sleep(LEAD)
@@ -95,7 +95,7 @@ def _beside_bcrypt(url: str, gateway: Gateway, plan: Plan, into: Measured) -> fl
 
 
 async def _beside_logins(url: str, gateway: Gateway, plan: Plan, flood: Flood, into: Measured) -> float:
-    """Spend beside a flood of logins; returns for how many seconds there were any."""
+    """Spend beside a flood of logins; returns the length of the flood in seconds."""
     began = time.monotonic()
     flooding = asyncio.create_task(flood.run(gateway, plan.seconds + 2 * LEAD))
     await asyncio.sleep(LEAD)
@@ -106,13 +106,13 @@ async def _beside_logins(url: str, gateway: Gateway, plan: Plan, flood: Flood, i
 
 @dataclass(frozen=True)
 class Flood:
-    """Logins that arrive so many a second, and what they were answered."""
+    """Logins that arrive at a rate a second, and their answers."""
 
     rate: float
     answers: Logins
 
     async def run(self, gateway: Gateway, seconds: int) -> None:
-        """Send them for so long, and wait for every answer."""
+        """Send logins for ``seconds``, and wait for every answer."""
         began = time.monotonic()
         async with connected(gateway.url) as client, asyncio.TaskGroup() as tasks:
             for number in range(round(self.rate * seconds)):

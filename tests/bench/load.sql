@@ -1,4 +1,4 @@
--- What tests/bench/run.py measures on: users with credits, some of them logged in and with a past.
+-- The data of tests/bench/run.py: users with credits, some of them logged in and with old transactions.
 create schema bench;
 
 create table bench.callers (
@@ -7,7 +7,7 @@ create table bench.callers (
     email         text not null,
     digest        text not null,
     claims        text not null,
-    before        uuid  -- a transaction with the rest of the past below it
+    before        uuid  -- a transaction that has all older ones below it
 );
 
 grant usage on schema bench to mana_gateway;
@@ -53,7 +53,7 @@ begin
            select t.id from credits.transactions as t where t.user_id = c.user_id order by t.id offset 51 limit 1
        );
 
-    -- Logins are measured at their real cost; one hash serves all, they have one password.
+    -- Logins are measured at their real cost. All callers have one password, so one hash serves them all.
     call bench.set_password_cost(12);
     update auth.passwords
        set hash = costly.hash
@@ -62,12 +62,12 @@ begin
 end
 $$;
 
--- Adds so many rows to the ledger, spread evenly over all users and in the order of time, as if all had
+-- Adds p_rows rows to the ledger, evenly over all users and in the order of time, as if the users had
 -- spent in turn: each buys credits, then spends all but one of them one by one. The books stay sound.
--- Set by set, and without the checks of foreign keys, which would take longer than all the rest.
+-- It works set by set and without checks of foreign keys, which would take most of the time.
 --
--- The rows come right after the last ones of each user, a microsecond apart, so they are in the past
--- when the next request comes.
+-- The rows follow the last ones of each user a microsecond apart, so they are in the past when the
+-- next request arrives.
 create procedure bench.grow(p_rows bigint)
 language plpgsql
 set session_replication_role = 'replica'
@@ -114,7 +114,7 @@ begin
 end
 $$;
 
--- A refresh token of a new session for each caller: a run uses up the chains that it was given.
+-- Returns a refresh token of a new session for each caller, because a run uses up its chains.
 create function bench.new_refresh_tokens()
 returns setof text
 language plpgsql

@@ -1,4 +1,4 @@
-"""One measurement of tests/bench: directly with pgbench, or over HTTP, with what it cost."""
+"""One measurement of tests/bench, directly with pgbench or over HTTP, and its cost."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from support import PASSWORD, PEPPER, Gateway
 
 HERE = Path(__file__).parent
 KINDS = ("balance", "use", "page", "deep_page", "validate", "refresh", "login")
-LOGGED_IN = 400  # users with a session; more than there are connections, so locks are not the load
+LOGGED_IN = 400  # users with a session: more than connections, so that locks do not limit the rate
 CONNECTIONS = 32
-PAST = 60  # transactions of each of them, and
-DEPTH = 10_000  # of the first one, whom deep_page asks about
-SHORTEST_LOGIN = 8  # seconds of logging in: with as many waiting as there are, an answer takes half of that
+PAST = 60  # transactions of each of them
+DEPTH = 10_000  # transactions of the first one, which deep_page reads
+SHORTEST_LOGIN = 8  # seconds of logging in: with so many waiting, one answer takes half of that
 
-# What pgbench calls: the statement of the route, its arguments from a table that a random number picks.
+# The call of each route, which pgbench runs. A random number picks the row that has its arguments.
 _DIRECT = {
     "balance": "get_balance(c.user_id, c.claims, '{}')",
     "use": "use_credits(c.user_id, c.claims, '{}', 1, 'bench', 'One request', gen_random_uuid()::text, null, null)",
@@ -46,7 +46,7 @@ _DIRECT = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What all parts of a run have in common; ``seconds`` is the length of one measurement."""
+    """Options of all parts of a run; ``seconds`` is the length of one measurement."""
 
     users: int
     workers: int  # of the gateway, where a part measures one gateway only
@@ -57,7 +57,7 @@ class Plan:
 
 @dataclass
 class Measured:
-    """One kind of work over all rounds: requests a second, milliseconds, and the costs of a request."""
+    """One kind of work over all rounds: requests a second, milliseconds, and the cost of a request."""
 
     direct: list[float] = field(default_factory=list)
     http: list[float] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Measured:
     refused: int = 0
 
     def add(self, counted: Round) -> None:
-        """Take in a round over HTTP."""
+        """Add a round over HTTP."""
         self.http.append(counted.rate)
         self.p50.append(counted.p50)
         self.p95.append(counted.p95)
@@ -81,7 +81,7 @@ class Measured:
 
     @property
     def ratio(self) -> float | None:
-        """HTTP to direct; None where nothing was measured directly."""
+        """HTTP to direct; None without a direct measurement."""
         return statistics.median(self.http) / statistics.median(self.direct) if self.direct else None
 
 
@@ -91,7 +91,7 @@ def as_figures(measured: Mapping[str, Mapping[str, Measured]]) -> dict[str, Any]
 
 
 def load(url: str, users: int) -> None:
-    """Fill a migrated database with users, some of them logged in and with a past."""
+    """Fill a migrated database with users, some of whom are logged in and have old transactions."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute((HERE / "load.sql").read_bytes())
         connection.execute(
@@ -103,7 +103,7 @@ def load(url: str, users: int) -> None:
 
 
 def discrepancies(url: str) -> int:
-    """How many there are in the books; there must be none."""
+    """The number of discrepancies in the books, which must be 0."""
     with psycopg.connect(url) as connection:
         connection.execute("set work_mem = '1GB'")
         row = connection.execute("select count(*) from credits.verify_ledger()").fetchone()
@@ -113,7 +113,7 @@ def discrepancies(url: str) -> int:
 def in_turns(
     sides: Mapping[str, tuple[str, Gateway]], kinds: Sequence[str], plan: Plan, *, directly: bool = True
 ) -> dict[str, dict[str, Measured]]:
-    """Measure each kind on each side, an administrator's URL and a gateway, in turn for all rounds."""
+    """Measure each kind on each side in turn, for all rounds. A side is an administrator's URL and a gateway."""
     measured = {name: {kind: Measured() for kind in kinds} for name in sides}
     for number in range(plan.rounds):
         for kind in kinds:
@@ -136,7 +136,7 @@ def direct(gateway_url: str, kind: str, seconds: int) -> float:
 
 
 def pgbench(url: str, script: str, clients: int, seconds: int) -> float:
-    """Transactions a second of a script, however long one takes."""
+    """Transactions a second of a script, without a statement timeout."""
     parts = urlsplit(url)
     with tempfile.NamedTemporaryFile("w", prefix="mana-bench-") as file:
         file.write(script)
@@ -194,7 +194,7 @@ def _senders(connection: psycopg.Connection[Any], gateway: Gateway, kind: str) -
 
 
 def _cost(connection: psycopg.Connection[Any], gateway: Gateway) -> dict[str, float]:
-    """What there was so far: credits spent, bytes of WAL, CPU seconds of the gateway and of PostgreSQL."""
+    """Totals until now: credits spent, bytes of WAL, CPU seconds of the gateway and of PostgreSQL."""
     row = connection.execute(
         "select (select sum(total_spent) from credits.balances), pg_current_wal_insert_lsn() - '0/0'"
     ).fetchone()
@@ -232,7 +232,7 @@ def _processes(gateway: Gateway) -> list[int]:
 
 
 class Memory:
-    """Resident megabytes of a gateway's largest process, a worker, every second while the context lasts."""
+    """Samples the resident megabytes of a gateway's largest process, a worker, every second."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.samples: list[float] = []
@@ -254,7 +254,7 @@ class Memory:
         self._thread.join()
 
     def figures(self) -> dict[str, float]:
-        """Medians of the second and of the last tenth of the time (the first warms up), and the most."""
+        """Medians of the second and the last tenth of the time (the first warms up), and the maximum."""
         tenth = max(1, len(self.samples) // 10)
         start, end = self.samples[tenth : 2 * tenth] or self.samples, self.samples[-tenth:]
         return {"start": statistics.median(start), "end": statistics.median(end), "most": percentile(self.samples, 100)}

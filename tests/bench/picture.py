@@ -1,4 +1,4 @@
-"""The figures as a picture: one SVG, legible on light and on dark ground."""
+"""Draws the figures as one SVG, legible on a light and on a dark background."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = {
 WIDTH, LEFT, RIGHT = 860, 190, 150
 BAR, GAP, TOP, BOTTOM = 16, 18, 64, 34
 
-# Text and ground change places in the dark; the bars are seen on both.
+# In dark mode text and background swap their colours; the bars stay visible on both.
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #24292f }
   .ground { fill: #ffffff } .title { font-size: 16px; font-weight: 600 } .small { font-size: 12px; fill: #57606a }
@@ -25,7 +25,7 @@ STYLE = """
 
 
 def draw(figures: Mapping[str, Any]) -> str:
-    """The part ``http`` of the figures: a group of bars for each kind of work, one bar a side."""
+    """Draw the part ``http`` of the figures: a group of bars for each kind of work, one bar a side."""
     sides = {workers: found for workers, found in figures.get("http", {}).items() if workers.isdigit()}
     names = ["PostgreSQL alone", *(f"HTTP, {n} worker{'s' * (n != '1')}" for n in sides)]
     groups = [(NAMES[kind], _bars(sides, kind)) for kind in NAMES if any(kind in found for found in sides.values())]
@@ -70,7 +70,7 @@ def draw(figures: Mapping[str, Any]) -> str:
 
 
 def _bars(sides: Mapping[str, Any], kind: str) -> list[tuple[int, float, str]]:
-    """Number, rate and ratio of each bar: what was measured directly, in whatever run, then HTTP by side."""
+    """Number, rate and ratio of each bar: first the direct rate over all runs, then HTTP by side."""
     bars = []
     direct = [rate for found in sides.values() for rate in found.get(kind, {}).get("direct", ())]
     if direct:
@@ -78,6 +78,6 @@ def _bars(sides: Mapping[str, Any], kind: str) -> list[tuple[int, float, str]]:
     for number, found in enumerate(sides.values(), 1):
         if kind in found:
             rate = statistics.median(found[kind]["http"])
-            beside = found[kind]["direct"]  # of the same run, as in the table
+            beside = found[kind]["direct"]  # from the same run, as in the table
             bars.append((number, rate, f" ({rate / statistics.median(beside):.2f})" if beside else ""))
     return bars

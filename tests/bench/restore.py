@@ -1,7 +1,7 @@
-"""How long a backup takes, and its proof: each step of `mana backup`, in seconds for a gigabyte of database.
+"""How long a backup and its proof take: each step of `mana backup`, in seconds a gigabyte of database.
 
-On a server of its own, durable and with its WAL archived as in production; the repository is encrypted, and on
-the same disk as all else.
+It runs on a durable server of its own, which archives its WAL as in production. The repository is encrypted
+and on the same disk as everything else.
 """
 
 from __future__ import annotations

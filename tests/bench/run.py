@@ -1,12 +1,12 @@
 """How fast the gateway is beside the database that it calls: `make bench`.
 
-Each kind of work is measured in turn directly (pgbench calling the very function of the route, same
-claims, same durable server) and over HTTP (wrk), round by round, so that a noisy machine hits both
-alike. Medians are shown with their spread; the numbers are for the machine at hand, the ratio is what
-counts. After each part the books must be sound: a fast wrong answer is a failure.
+Each kind of work is measured in turn directly (pgbench calls the function of the route, with the same
+claims on the same durable server) and over HTTP (wrk), round by round, so that a noisy machine affects
+both alike. The tables show medians with their spread. The numbers depend on the machine, so the ratio
+is what counts. After each part the books must be sound: a fast wrong answer is a failure.
 
-Further parts, each when it is asked for: the size of the ledger (growth.py), a flood of logins beside
-spends (isolation.py), backup and restore (restore.py), memory over minutes, and PgBouncer.
+Further parts run on request: the size of the ledger (growth.py), a flood of logins beside spends
+(isolation.py), backup and restore (restore.py), memory over minutes, and PgBouncer.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB", "max_connections": "
 
 def main() -> int:
     arguments = _arguments()
-    # So that make, or a time limit, ends the server as well.
+    # When make or a time limit ends this process, the server ends, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     server = local_postgres.LocalPostgres(public_directory(), settings=SERVER)
     try:
@@ -61,12 +61,12 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="none: only the other parts")
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS), help="empty: only the other parts")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="length of one measurement")
     parser.add_argument("--users", type=int, default=10_000)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the other parts use the most of these")
-    parser.add_argument("--growth", type=int, nargs="+", metavar="ROWS", help="sizes of the ledger, 0 1000000 say")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the other parts use the highest")
+    parser.add_argument("--growth", type=int, nargs="+", metavar="ROWS", help="sizes of the ledger, such as 0 1000000")
     parser.add_argument("--restore", type=int, metavar="ROWS", help="backup and restore of a ledger of this size")
     parser.add_argument("--isolation", action="store_true", help="a flood of logins beside spends")
     parser.add_argument("--minutes", type=float, help="length of a steady load under which memory must not grow")
@@ -132,7 +132,7 @@ def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _sum(figures: Any, name: str) -> int:
-    """All of these that were counted anywhere."""
+    """The sum of a figure over all parts."""
     if not isinstance(figures, dict):
         return 0
     return sum(value if key == name else _sum(value, name) for key, value in figures.items())
@@ -143,9 +143,9 @@ def _gateway(url: str, workers: int) -> Gateway:
 
 
 def _pgbouncer(url: str, gateway_url: str, wanted: Sequence[str], plan: Plan) -> dict[str, Any]:
-    """Through PgBouncer with and without support of named prepared statements, beside no PgBouncer at all.
+    """Measure PgBouncer with and without support of named prepared statements, and no PgBouncer at all.
 
-    It gets as many server connections as the gateway has of its own.
+    PgBouncer gets as many server connections as the gateway opens.
     """
     kinds = [kind for kind in wanted if kind != "login"] or ["balance", "use"]
     poolers = {"unnamed statements": {"max_prepared_statements": "0"}, "named": {"max_prepared_statements": "200"}}
@@ -170,7 +170,7 @@ def _pgbouncer(url: str, gateway_url: str, wanted: Sequence[str], plan: Plan) ->
 
 
 def _steady(url: str, gateway: Gateway, minutes: float, plan: Plan) -> dict[str, Any]:
-    """All kinds of work in turn for minutes, and the memory that it took."""
+    """Run all kinds of work in turn for minutes, and measure the memory of a worker."""
     _say(f"steady load for {minutes:g} minutes")
     until = time.monotonic() + 60 * minutes
     measured = {kind: Measured() for kind in KINDS}

@@ -1,4 +1,4 @@
-"""`make stack-test`: docker-compose.yml as it stands, in containers. Where images cannot be pulled, from stand-ins."""
+"""`make stack-test`: docker-compose.yml as it stands, in containers, with stand-ins for images unless --pull."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from stack import PROJECT, Stack
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--pull", action="store_true", help="the images that docker-compose.yml names, and no stand-ins")
+    parser.addoption("--pull", action="store_true", help="use the images that docker-compose.yml names, no stand-ins")
 
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole service, up, with volumes that were empty; taken down with them at the end."""
+    """The whole service, started on empty volumes; stopped and removed with them at the end."""
     stand_ins = not request.config.getoption("--pull")
     with engine() as client:
         if stand_ins:
             build_stand_ins(client)
         stack = Stack(client, tmp_path_factory.mktemp("stack"), stand_ins)
-        stack.compose("down", "--volumes", "--remove-orphans")  # what a killed run left
+        stack.compose("down", "--volumes", "--remove-orphans")  # leftovers of a killed run
         try:
             stack.compose("build")
             stack.start()
@@ -36,7 +36,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """With a failure, what the services said last."""
+    """Adds the last logs of the services to a failure."""
     report = yield
     stack = getattr(item, "funcargs", {}).get("stack")
     if report.failed and stack:

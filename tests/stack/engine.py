@@ -21,12 +21,12 @@ from docker.errors import DockerException
 
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
-# What takes minutes to make: images, their layers, the Debian below them. Delete it to start anew.
+# Holds what takes minutes to make: images, their layers, the Debian below. Delete it to start again.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mana-stack"
 SUITE = "trixie"
 _AS_ROOT = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
 
-# The variables of docker-compose.yml that put a stand-in in an image's place.
+# The variables of docker-compose.yml that replace an image by a stand-in.
 STAND_INS = {
     "PYTHON_BASE": "mana-stand-in/python",
     "POSTGRES_BASE": "mana-stand-in/postgres",
@@ -42,7 +42,7 @@ STAND_INS = {
 
 @contextlib.contextmanager
 def engine() -> Iterator[DockerClient]:
-    """The engine that answers here, else one of our own that ends with us. DOCKER_HOST names it."""
+    """The engine of this machine, else a private one that ends with the tests. DOCKER_HOST names it."""
     if client := _answer():
         yield client
         return
@@ -82,11 +82,11 @@ def _answer() -> DockerClient | None:
 
 
 def _end_leftover(pidfile: Path) -> None:
-    """Stop the engine of a run that was killed: it has our directory."""
+    """Stop the engine of a killed run, which still uses our directory."""
     if not pidfile.exists():
         return
     process = Path("/proc", pidfile.read_text().strip())
-    with contextlib.suppress(FileNotFoundError):  # it is gone, or goes
+    with contextlib.suppress(FileNotFoundError):  # it has ended, or is ending
         if (process / "comm").read_text() == "dockerd\n":
             os.kill(int(process.name), signal.SIGTERM)
             while (process / "comm").read_text():
@@ -95,7 +95,7 @@ def _end_leftover(pidfile: Path) -> None:
 
 
 def compose(*arguments: str, environment: Mapping[str, str] | None = None, check: bool = True) -> str:
-    """Run docker-compose; its output, errors included."""
+    """Run docker-compose and return its output, errors included."""
     finished = subprocess.run(
         [BIN / "docker-compose", "--ansi=never", "--progress=plain", *arguments],
         env={**_engine(), **(environment or {})},
@@ -111,26 +111,26 @@ def compose(*arguments: str, environment: Mapping[str, str] | None = None, check
 
 
 def _engine() -> dict[str, str]:
-    """Of this environment what says where the engine is, and how to the outside. No setting of the service."""
+    """The variables that lead to the engine and to the internet, without any setting of the service."""
     wanted = re.compile(r"PATH|HOME|DOCKER_.*|.*_proxy", re.IGNORECASE)
     return {name: value for name, value in os.environ.items() if wanted.fullmatch(name)}
 
 
 def build_stand_ins(client: DockerClient) -> None:
-    """Make what is not there yet. The first time takes some minutes, afterwards seconds."""
+    """Build the missing stand-ins. The first time takes minutes, later runs take seconds."""
     if not client.images.list("mana-stand-in/debian"):
         client.api.import_image(src=_debian(), repository="mana-stand-in/debian")
     compose("--file", str(HERE / "stand_ins" / "compose.yml"), "build", environment={"BIN": str(BIN)})
 
 
 def _debian() -> str:
-    """A tar of Debian's smallest system, which trusts and asks the package indexes that this machine does."""
+    """A tar of a minimal Debian, with the package indexes and certificates of this machine."""
     archive = CACHE / f"debian-{SUITE}.tar"
     if archive.exists():
         return str(archive)
     unfinished = archive.with_suffix(".unfinished")
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
-        mirror = _said("apt-get", "indextargets", "--format", "$(REPO_URI)", "Origin: Debian", "Label: Debian")
+        mirror = _output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Origin: Debian", "Label: Debian")
         subprocess.run(
             ["debootstrap", "--variant=minbase", SUITE, f"{directory}/root", *mirror.split()[:1]],
             env=_AS_ROOT,
@@ -149,9 +149,9 @@ def _without_downloads(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 def _add_pip_settings(tar: tarfile.TarFile) -> None:
-    """This machine's settings of pip, and the certificates that it trusts, where they are not the usual ones."""
+    """Add this machine's settings of pip, and its certificates unless they are the usual ones."""
     settings = dict(
-        re.findall(r"^[^=]*\.([a-z-]+)='(.*)'$", _said(sys.executable, "-m", "pip", "config", "list"), re.M)
+        re.findall(r"^[^=]*\.([a-z-]+)='(.*)'$", _output(sys.executable, "-m", "pip", "config", "list"), re.M)
     )
     lines = [f"{name} = {value}" for name, value in settings.items() if name in {"index-url", "extra-index-url"}]
     if certificates := settings.get("cert"):
@@ -163,5 +163,5 @@ def _add_pip_settings(tar: tarfile.TarFile) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def _said(*command: str | Path) -> str:
+def _output(*command: str | Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout

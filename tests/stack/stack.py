@@ -1,4 +1,4 @@
-"""The service as docker-compose.yml has it, and what the tests do to it."""
+"""The service of docker-compose.yml, and the operations of the tests on it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BUILT = ("postgres", "pgbouncer", "maintenance", "restore", "prepare", "gateway-
 
 
 class Stack:
-    """One project of Docker Compose, with new volumes. ``stand_ins``: without what has none, which is Grafana."""
+    """One project of Docker Compose, with new volumes. With ``stand_ins`` it lacks Grafana, which has none."""
 
     def __init__(self, client: DockerClient, directory: Path, stand_ins: bool) -> None:
         self.docker = client
@@ -59,7 +59,7 @@ class Stack:
         }
         with (directory / ".env").open("a") as file:
             file.writelines(f"{name}={value}\n" for name, value in settings.items())
-        # Builds ask the package indexes from where they are known to be reachable.
+        # Builds use the network of this machine, which reaches the package indexes.
         services: dict[str, object] = {name: {"build": {"network": "host"}} for name in BUILT}
         if stand_ins:
             services["grafana"] = {"profiles": ["without-stand-ins"]}
@@ -72,7 +72,7 @@ class Stack:
         certificate.private_key_pem.write_to_path(str(directory / "tls.key"))
         for pem in certificate.cert_chain_pems:
             pem.write_to_path(str(directory / "tls.crt"), append=True)
-        (directory / "tls.key").chmod(0o444)  # for the proxy's account; nobody else gets to the directory
+        (directory / "tls.key").chmod(0o444)  # for the proxy's account; the directory is closed to others
         trusted = ssl.create_default_context()
         authority.configure_trust(trusted)
         return trusted
@@ -92,14 +92,14 @@ class Stack:
         )
 
     def start(self) -> None:
-        """Bring it up, on volumes that are empty, with two at once who prepare them."""
+        """Start the service on empty volumes, while two processes prepare the database at once."""
         self.compose("up", "--detach", "--wait", "postgres")
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda _: self.compose("run", "--rm", "--no-deps", "prepare"), range(2)))
         self.compose("up", "--detach", "--wait")
 
     def move_to_files_and_tls(self) -> dict[str, str]:
-        """Take every secret out of the environment and put it into a file, and encrypt connections. The secrets."""
+        """Move every secret from the environment into a file, encrypt connections, and return the secrets."""
         environment, found = (self.directory / ".env").read_text(), {}
         (self.directory / "secrets").mkdir(mode=0o700)
         for name in STACK_SECRETS:
@@ -115,7 +115,7 @@ class Stack:
         return found
 
     def config(self) -> dict[str, Any]:
-        """All services, as Docker Compose understands them."""
+        """All services, as Docker Compose reads them."""
         services: dict[str, Any] = json.loads(self.compose("config", "--format=json"))["services"]
         return services
 
@@ -132,10 +132,10 @@ class Stack:
         return found
 
     def run(self, service: str, *command: str) -> str:
-        """Run a command in the container of a service; what it said."""
-        code, said = self.container(service).exec_run(list(command))
-        assert code == 0, said.decode()
-        return said.decode().strip()
+        """Run a command in the container of a service and return its output."""
+        code, output = self.container(service).exec_run(list(command))
+        assert code == 0, output.decode()
+        return output.decode().strip()
 
     def query(self, statement: str) -> str:
         return self.run("postgres", "psql", "-XAtq", "--username=postgres", "--dbname=mana", f"--command={statement}")
@@ -148,12 +148,12 @@ class Stack:
         wait(lambda: [self.health(service) for service in services] == ["healthy"] * len(services), 120)
 
     def crash(self, service: str) -> None:
-        """Kill the process itself, as a crash would: the restart policy applies, as it does not after docker kill."""
+        """Kill the process itself, as a crash would: unlike after `docker kill`, the restart policy applies."""
         os.kill(self.container(service).attrs["State"]["Pid"], signal.SIGKILL)
 
     @contextlib.contextmanager
     def without(self, service: str) -> Iterator[None]:
-        """Meanwhile the service is dead, and stays so."""
+        """Keep the service dead while the context lasts."""
         self.container(service).kill()
         try:
             yield
@@ -169,13 +169,13 @@ class Stack:
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[Service]:
-        """A client that comes through the published port. Docker's own relay is where it seems to come from."""
+        """A client of the published port. Its requests seem to come from Docker's own relay."""
         async with self._client("127.0.0.1", self.https) as service:
             yield service
 
     @contextlib.asynccontextmanager
     async def neighbour(self) -> AsyncIterator[tuple[Service, str]]:
-        """A client with an address of its own, which nobody had before, on the outside network."""
+        """A client with a new address of its own on the outside network."""
         network = self.docker.networks.get(f"{PROJECT}_outside")
         gateway = network.attrs["IPAM"]["Config"][0]["Gateway"]
         source = f"{gateway.rpartition('.')[0]}.{next(self._addresses)}"
@@ -195,7 +195,7 @@ class Stack:
             yield service
 
     def ask_prometheus(self, path: str, **arguments: str) -> Any:
-        """What its API answers; it is the operator's, through the proxy."""
+        """The answer of Prometheus' API, through the proxy as the operator reaches it."""
         url = f"http://127.0.0.1:{self.prometheus_port}/api/v1/{path}?{urllib.parse.urlencode(arguments)}"
         with urllib.request.urlopen(url, timeout=10) as answer:
             return json.load(answer)["data"]
@@ -204,13 +204,13 @@ class Stack:
         return sum(float(series["value"][1]) for series in self.ask_prometheus("query", query=query)["result"])
 
     def alerts(self) -> list[tuple[str, str, Mapping[str, str]]]:
-        """The alerts that fire or are about to: name, state, labels."""
+        """The firing and pending alerts: name, state, labels."""
         alerts = self.ask_prometheus("alerts")["alerts"]
         return [(each["labels"]["alertname"], each["state"], each["labels"]) for each in alerts]
 
 
 def wait(true: Callable[[], object], seconds: float = 60) -> float:
-    """Wait until it is, and return how many seconds it took."""
+    """Wait until the condition is true, and return how many seconds it took."""
     start = time.monotonic()
     while not true():
         assert time.monotonic() - start < seconds, "it did not happen"
@@ -219,7 +219,7 @@ def wait(true: Callable[[], object], seconds: float = 60) -> float:
 
 
 def moment(text: str) -> float:
-    """A time of Docker's, which has nanoseconds, in seconds since 1970."""
+    """A time from Docker, which has nanoseconds, in seconds since 1970."""
     return datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00").timestamp()
 
 
@@ -239,7 +239,7 @@ def another_machine() -> Iterator[tuple[str, int]]:
         -n {name} link set eth0 up
         -n {name} route add default via {here}
     """
-    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)  # of a run that was killed
+    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)  # left by a killed run
     try:
         for command in commands.strip().splitlines():
             subprocess.run(["ip", *command.split()], check=True)

@@ -1,4 +1,4 @@
-"""The service in containers, used as its clients and its operator use it. The order is that of the file."""
+"""The service in containers, used as clients and the operator use it. The tests run in the order of the file."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def test_everything_is_up(stack: Stack) -> None:
             assert stack.health(name) == "healthy", name
 
 
-def test_two_that_prepared_at_once_made_one_key(stack: Stack) -> None:
+def test_two_preparations_at_once_make_one_key(stack: Stack) -> None:
     assert stack.run("gateway-1", "mana", "keys", "list").endswith("signs")
     assert len(stack.run("gateway-1", "mana", "keys", "list").splitlines()) == 1
 
 
-def test_no_process_can_do_more_than_it_has_to(stack: Stack) -> None:
+def test_every_process_runs_with_the_least_privileges(stack: Stack) -> None:
     for container in stack.containers():
         if not container.attrs["State"]["Running"]:
             continue
@@ -88,7 +88,7 @@ CONNECT = "import socket; socket.create_connection(('{}', {}), 2).close(); print
     ("service", "port"),
     [("postgres", 5432), ("pgbouncer", 6432), ("redis", 6379), ("prometheus", 9090), ("gateway-1", 3001)],
 )
-def test_from_outside_nothing_inside_is_reached(stack: Stack, service: str, port: int) -> None:
+def test_nothing_inside_is_reachable_from_outside(stack: Stack, service: str, port: int) -> None:
     for host in (stack.address(service, "inside"), service):
         code = CONNECT.format(host, port)
         assert stack.run("gateway-2", "python", "-c", code) == "connected"
@@ -98,16 +98,16 @@ def test_from_outside_nothing_inside_is_reached(stack: Stack, service: str, port
             )
 
 
-def test_from_inside_nothing_outside_is_reached(stack: Stack) -> None:
+def test_nothing_outside_is_reachable_from_inside(stack: Stack) -> None:
     with another_machine() as (address, port):
         code = CONNECT.format(address, port)
         reached = stack.docker.containers.run(
             "mana-gateway", ["python", "-c", code], remove=True, network=f"{PROJECT}_outside"
         )
         assert reached == b"connected\n"
-        said = stack.container("gateway-1").exec_run(["python", "-c", code])
-    assert said.exit_code != 0
-    assert b"unreachable" in said.output or b"timed out" in said.output, said.output
+        tried = stack.container("gateway-1").exec_run(["python", "-c", code])
+    assert tried.exit_code != 0
+    assert b"unreachable" in tried.output or b"timed out" in tried.output, tried.output
 
 
 # ---------------------------------------------------------------- through the proxy
@@ -127,7 +127,7 @@ async def test_an_account_through_the_proxy(stack: Stack) -> None:
             assert (await service.get(path)).status == 404, path
 
 
-async def test_http_leads_to_https(stack: Stack) -> None:
+async def test_http_redirects_to_https(stack: Stack) -> None:
     async with aiohttp.ClientSession() as client, client.get(
         f"http://127.0.0.1:{stack.http}{BALANCE}", headers={"Host": DOMAIN}, allow_redirects=False
     ) as answer:  # fmt: skip
@@ -139,7 +139,7 @@ async def test_http_leads_to_https(stack: Stack) -> None:
         assert "max-age=31536000" in answer.headers["Strict-Transport-Security"]
 
 
-async def test_the_clients_address_is_the_one_it_comes_from(stack: Stack) -> None:
+async def test_a_forged_header_does_not_change_the_clients_address(stack: Stack) -> None:
     async with stack.neighbour() as (service, source):
         registered = await service.request(
             "POST", "/api/v1/auth/register", headers={"X-Forwarded-For": "203.0.113.7", "X-Real-Ip": "203.0.113.7"},
@@ -150,7 +150,7 @@ async def test_the_clients_address_is_the_one_it_comes_from(stack: Stack) -> Non
     assert found == source
 
 
-async def test_a_limit_counts_for_one_address_over_both_gateways(stack: Stack) -> None:
+async def test_both_gateways_share_the_limit_of_an_address(stack: Stack) -> None:
     async with stack.neighbour() as (service, _):
         answers = [await service.login("nobody@example.com") for _ in range(11)]
         assert [answer.status for answer in answers] == [401] * 10 + [429]
@@ -181,7 +181,7 @@ def test_prometheus_reaches_everything(stack: Stack) -> None:
         assert stack.sum_of(f"min({name})") == 1, name
 
 
-async def test_prometheus_counts_what_was_done(stack: Stack) -> None:
+async def test_prometheus_counts_requests_and_credits(stack: Stack) -> None:
     spent = 'sum(mana_http_requests_total{route="/api/v1/credits/use", status="200"})'
     charged = "sum(mana_credits_spent_total)"
     before = stack.sum_of(spent), stack.sum_of(charged)
@@ -192,7 +192,7 @@ async def test_prometheus_counts_what_was_done(stack: Stack) -> None:
     await until(lambda: (stack.sum_of(spent), stack.sum_of(charged)) == (before[0] + 5, before[1] + 15))
 
 
-def test_an_alert_fires_for_a_gateway_that_is_away_and_is_over_when_it_is_back(stack: Stack) -> None:
+def test_an_alert_fires_while_a_gateway_is_down_and_then_resolves(stack: Stack) -> None:
     def fires() -> bool:
         return any(
             (name, state, labels.get("instance")) == ("PartDown", "firing", "gateway-2:3001")
@@ -202,10 +202,10 @@ def test_an_alert_fires_for_a_gateway_that_is_away_and_is_over_when_it_is_back(s
     assert not fires()
     with stack.without("gateway-2"):
         print(f"it fired after {wait(fires, 120):.0f} s")
-    print(f"it was over after {wait(lambda: not fires(), 120):.0f} s")
+    print(f"it resolved after {wait(lambda: not fires(), 120):.0f} s")
 
 
-# ---------------------------------------------------------------- when a part is away
+# ---------------------------------------------------------------- when a part is down
 
 
 async def _refused(session: Session) -> bool:
@@ -221,7 +221,7 @@ async def _served(session: Session) -> bool:
 
 
 @pytest.mark.parametrize("service", ["postgres", "pgbouncer"])
-async def test_without_the_database_everybody_is_asked_to_come_back(stack: Stack, service: str) -> None:
+async def test_without_the_database_every_request_gets_503_and_retry_after(stack: Stack, service: str) -> None:
     async with stack.client() as client:
         session = await client.new_session()
         with stack.without(service):
@@ -242,7 +242,7 @@ async def test_without_redis_a_gateway_counts_by_itself(stack: Stack) -> None:
             assert (await session.get(BALANCE)).status == 200
             await until(lambda: stack.sum_of("min(mana_redis_up)") == 0)
 
-        async def used_again() -> bool:  # a gateway looks when it has a request to count
+        async def used_again() -> bool:  # a gateway tries Redis when it counts a request
             await session.get(BALANCE)
             return stack.sum_of("min(mana_redis_up)") == 1
 
@@ -266,14 +266,14 @@ async def _ten_in_a_row(session: Session) -> bool:
     "service",
     ["maintenance", "prometheus", "postgres-exporter", "pgbouncer-exporter", "redis-exporter"],
 )
-async def test_nobody_misses_what_only_watches(stack: Stack, service: str) -> None:
+async def test_requests_work_without_the_parts_that_only_watch(stack: Stack, service: str) -> None:
     async with stack.client() as client:
         session = await client.new_session()
         with stack.without(service):
             assert (await session.use(1)).status == 200
 
 
-def test_whatever_crashes_comes_back(stack: Stack) -> None:
+def test_every_crashed_service_restarts(stack: Stack) -> None:
     services = [name for name in stack.config() if name != "prepare"]
     before = {name: stack.container(name).attrs["State"]["StartedAt"] for name in services}
     for name in services:
@@ -281,7 +281,7 @@ def test_whatever_crashes_comes_back(stack: Stack) -> None:
     wait(lambda: all(stack.container(name).attrs["State"]["StartedAt"] != before[name] for name in services))
     start = time.monotonic()
     stack.wait_until_healthy(*services)
-    print(f"all of it was healthy again {time.monotonic() - start:.0f} s after it started anew")
+    print(f"everything was healthy again {time.monotonic() - start:.0f} s after the restart")
     assert stack.query("select count(*) from credits.verify_ledger()") == "0"
 
 
@@ -316,12 +316,12 @@ async def test_a_deployment_fails_no_request(stack: Stack) -> None:
 
 @pytest.mark.parametrize("secret", ["DATABASE_PASSWORD", "PASSWORD_PEPPER"])
 def test_a_weak_secret_stops_the_start_with_one_line(stack: Stack, secret: str) -> None:
-    said = stack.compose("run", "--rm", "--no-deps", f"--env={secret}=weak", "gateway-1", check=False)
-    (line,) = [line for line in said.splitlines() if line.startswith("error:")]
+    output = stack.compose("run", "--rm", "--no-deps", f"--env={secret}=weak", "gateway-1", check=False)
+    (line,) = [line for line in output.splitlines() if line.startswith("error:")]
     assert line.startswith(f"error: {secret} is too weak")
 
 
-# ---------------------------------------------------------------- losing everything
+# ---------------------------------------------------------------- losing the database
 
 
 async def test_a_lost_database_comes_back_with_every_balance(stack: Stack) -> None:
@@ -330,7 +330,7 @@ async def test_a_lost_database_comes_back_with_every_balance(stack: Stack) -> No
         assert (await session.use(50)).status == 200
         stack.run("maintenance", "mana", "backup")
         assert (await session.use(7)).status == 200
-    # What a minute brings by itself: the segment is in the archive.
+    # Archives the segment now, as archive_timeout does within a minute.
     segment = stack.query("select pg_walfile_name(pg_switch_wal())")
     wait(lambda: stack.query("select last_archived_wal from pg_stat_archiver") >= segment)
 
@@ -340,7 +340,7 @@ async def test_a_lost_database_comes_back_with_every_balance(stack: Stack) -> No
     start = time.monotonic()
     await asyncio.to_thread(stack.compose, "run", "--rm", "restore")
     await asyncio.to_thread(stack.compose, "up", "--detach", "--wait")
-    print(f"all of it was back after {time.monotonic() - start:.0f} s")
+    print(f"everything was back after {time.monotonic() - start:.0f} s")
 
     async with stack.client() as service:
         again = await service.session(session.email)
@@ -366,10 +366,10 @@ async def test_secrets_move_into_files_and_connections_to_tls(stack: Stack) -> N
     assert (await asyncio.to_thread(stack.compose, "run", "--rm", "--no-deps", "prepare")).count("error:") == 0
 
 
-async def test_everything_stops_in_time_and_none_has_to_be_killed(stack: Stack) -> None:
+async def test_every_service_stops_in_time_without_a_kill(stack: Stack) -> None:
     start = time.monotonic()
     await asyncio.to_thread(stack.compose, "stop")
-    print(f"all of it had stopped after {time.monotonic() - start:.0f} s")
+    print(f"everything had stopped after {time.monotonic() - start:.0f} s")
     codes = {container.name: container.attrs["State"]["ExitCode"] for container in stack.containers()}
     assert 137 not in codes.values(), codes
     await asyncio.to_thread(stack.compose, "up", "--detach", "--wait")

@@ -1,6 +1,6 @@
 #!/bin/bash
-# As in the official image: the first start makes the cluster, with POSTGRES_PASSWORD or what is in the
-# file POSTGRES_PASSWORD_FILE, the database POSTGRES_DB, and what is in /docker-entrypoint-initdb.d.
+# As in the official image, the first start makes the cluster, with the password of POSTGRES_PASSWORD or of
+# the file POSTGRES_PASSWORD_FILE, makes the database POSTGRES_DB, and runs /docker-entrypoint-initdb.d.
 set -euo pipefail
 
 if [ "${1:-}" = postgres ] && [ ! -s "$PGDATA/PG_VERSION" ]; then
