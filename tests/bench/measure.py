@@ -21,7 +21,8 @@ from gateway.operate import bench, local_postgres
 from gateway.operate.bench import Round, percentile
 from gateway.operate.migrate import Report
 from gateway.problems import OperatorError
-from gateway.tokens.access_tokens import TokenIssuer, passwords
+from gateway.tokens import passwords
+from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import KeyDirectory
 from support import PASSWORD, PEPPER, Gateway
 
