@@ -11,7 +11,7 @@ from gateway.api.routes import BASE_PATH, ROUTES
 from gateway.http import calls, health
 from gateway.http.responses import answer
 from gateway.http.services import services
-from gateway.settings import Settings
+from gateway.settings.serving import Settings
 
 _EXPOSED = (
     "Idempotency-Replayed", "Link", "RateLimit-Limit", "RateLimit-Policy", "RateLimit-Remaining",

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from gateway.api.routes import Limit
 from gateway.problems import Problem
-from gateway.settings import Settings
+from gateway.settings.serving import Settings
 
 REDIS_TIMEOUT = 0.2  # seconds
 REDIS_RETRY_AFTER = 1.0  # seconds that Redis is left alone after it failed

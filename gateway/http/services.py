@@ -18,7 +18,7 @@ from gateway.database.lanes import Database
 from gateway.http.metrics import Metrics
 from gateway.http.rate_limits import Limiter
 from gateway.problems import OperatorError, Problem
-from gateway.settings import Settings
+from gateway.settings.serving import Settings
 from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import RELOADED_AFTER, KeyDirectory, KeyRing, from_pem
 

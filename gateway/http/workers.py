@@ -26,7 +26,7 @@ from gateway.http import health, responses
 from gateway.http.app import create_app
 from gateway.http.metrics import MULTIPROCESS
 from gateway.problems import OperatorError
-from gateway.settings import Settings
+from gateway.settings.serving import Settings
 
 DRAINED_WITHIN = 10.0  # seconds that requests in flight get when a worker stops
 KILLED_AFTER = 15.0  # seconds that a worker gets in all, once it takes no more requests

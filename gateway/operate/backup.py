@@ -39,7 +39,7 @@ from gateway.operate.local_postgres import (
 )
 from gateway.operate.migrate import CONNECT_TIMEOUT, Report, connecting
 from gateway.problems import OperatorError
-from gateway.settings import Maintenance
+from gateway.settings.maintenance import Maintenance
 
 STANZA = "mana"  # pgBackRest's name for the server and its backups
 CHECKED = "checked"

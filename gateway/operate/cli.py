@@ -18,13 +18,19 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import click
 import psycopg
 
-from gateway import __version__, private_files, settings
+from gateway import __version__, private_files
 from gateway.http.bodies import new_email, new_password
 from gateway.operate import backup as backups
 from gateway.operate import local_postgres
 from gateway.operate import migrate as migrating
 from gateway.operate.local_postgres import LocalPostgres
+from gateway.operate.stack import write_environment
 from gateway.problems import OperatorError
+from gateway.settings.maintenance import MAINTENANCE_VARIABLES, load_maintenance
+from gateway.settings.migration import MIGRATION_VARIABLES, grant_amount
+from gateway.settings.parsers import duration
+from gateway.settings.serving import Settings, load
+from gateway.settings.variables import is_given, read, read_secret, variables, with_password
 from gateway.tokens import passwords
 from gateway.tokens.keys import MINIMUM_BITS, PUBLISHED_FOR, KeyDirectory
 
@@ -84,7 +90,7 @@ def run() -> None:
     data_dir = Path(environment.setdefault("DATA_DIR", ".dev"))
     # Others may pass through, not look: as root, the server runs under another account.
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
-    if _given(environment, "DATABASE_URL"):
+    if is_given(environment, "DATABASE_URL"):
         _run_gateway(environment, _Database.given(environment, data_dir))
         return
     server = LocalPostgres(data_dir / "postgres")
@@ -109,7 +115,7 @@ class _Database:
     def given(cls, environment: Mapping[str, str], data_dir: Path) -> _Database:
         """The one of DATABASE_URL: the gateway's own where DATABASE_ADMIN_URL is set, too."""
         url = _url(environment, "DATABASE_URL", "DATABASE_PASSWORD")
-        if _given(environment, "DATABASE_ADMIN_URL"):
+        if is_given(environment, "DATABASE_ADMIN_URL"):
             return cls(_admin_url(), lambda: url)
         return cls(url, lambda: migrating.gateway_url(url, data_dir / "gateway_password"))
 
@@ -117,11 +123,11 @@ class _Database:
 def _run_gateway(environment: dict[str, str], database: _Database) -> None:
     data_dir = Path(environment["DATA_DIR"])
     _prepare(environment, database.admin_url, data_dir)
-    if not _given(environment, "PASSWORD_PEPPER"):
+    if not is_given(environment, "PASSWORD_PEPPER"):
         environment["PASSWORD_PEPPER"] = private_files.secret(data_dir / "pepper")
     environment["DATABASE_URL"] = database.gateway_url()
     environment.pop("DATABASE_URL_FILE", None)
-    _serve(settings.load(environment), _welcome)
+    _serve(load(environment), _welcome)
 
 
 def _prepare(environment: Mapping[str, str], admin_url: str, data_dir: Path) -> None:
@@ -129,7 +135,7 @@ def _prepare(environment: Mapping[str, str], admin_url: str, data_dir: Path) -> 
     _migrate(admin_url, environment)
     if count := migrating.seed_packages(admin_url):
         _step(f"{count} packages are on sale")
-    if not _given(environment, "JWT_PRIVATE_KEY") and KeyDirectory(data_dir / "keys").generate_first():
+    if not is_given(environment, "JWT_PRIVATE_KEY") and KeyDirectory(data_dir / "keys").generate_first():
         _step("made a signing key")
 
 
@@ -141,7 +147,7 @@ def prepare() -> None:
     there is none, and gives role mana_gateway the password of DATABASE_PASSWORD, role mana_monitor that of
     MONITOR_PASSWORD. Safe to repeat, also by two at once.
     """
-    given = {role: settings.secret(os.environ, name) for role, name in _PASSWORDS.items()}
+    given = {role: read_secret(os.environ, name) for role, name in _PASSWORDS.items()}
     url = _admin_url()
     _prepare(os.environ, url, _data_dir())
     migrating.set_passwords(url, {role: password for role, password in given.items() if password})
@@ -149,10 +155,6 @@ def prepare() -> None:
 
 
 _PASSWORDS = {"mana_gateway": "DATABASE_PASSWORD", migrating.MONITOR: "MONITOR_PASSWORD"}
-
-
-def _given(environment: Mapping[str, str], name: str) -> bool:
-    return bool(environment.get(name) or environment.get(f"{name}_FILE"))
 
 
 def _welcome(address: str) -> None:
@@ -184,10 +186,10 @@ def serve(workers: int | None, port: int | None) -> None:
         environment["WORKERS"] = str(workers)
     if port is not None:
         environment["PORT"] = str(port)
-    _serve(settings.load(environment), lambda address: _step(f"serving at {address}"))
+    _serve(load(environment), lambda address: _step(f"serving at {address}"))
 
 
-def _serve(loaded: settings.Settings, announce: Callable[[str], None]) -> None:
+def _serve(loaded: Settings, announce: Callable[[str], None]) -> None:
     # Late, because it takes a moment that no other command has to wait for.
     from gateway.http.workers import serve as run_server  # noqa: PLC0415
 
@@ -248,8 +250,8 @@ def apply(seed: bool) -> None:
 
 
 def _migrate(url: str, environment: Mapping[str, str]) -> None:
-    bonus = settings.grant_amount(environment, "CREDITS_SIGNUP_BONUS")
-    daily = settings.grant_amount(environment, "CREDITS_DAILY_FREE")
+    bonus = grant_amount(environment, "CREDITS_SIGNUP_BONUS")
+    daily = grant_amount(environment, "CREDITS_DAILY_FREE")
     migrating.apply(url, _step)
     if bonus is not None or daily is not None:
         migrating.configure_credits(url, bonus, daily)
@@ -302,8 +304,8 @@ def _admin_url() -> str:
 
 def _url(environment: Mapping[str, str], name: str, password_name: str) -> str:
     try:
-        url = settings.read(environment, name)
-        return url and settings.with_password(url, settings.read(environment, password_name))
+        url = read(environment, name)
+        return url and with_password(url, read(environment, password_name))
     except ValueError as error:
         raise OperatorError(f"{name} or {password_name} {error}") from error
 
@@ -333,14 +335,14 @@ def backup(context: click.Context) -> None:
     server is in DATA_DIR, which needs room for the whole database.
     """
     if context.invoked_subcommand is None:
-        loaded = settings.load_maintenance(os.environ)
+        loaded = load_maintenance(os.environ)
         _until_stopped(backups.back_up(_admin_url(), loaded, _step))
 
 
 @backup.command("list")
 def list_backups() -> None:
     """List what is in the repository: when it was complete, sizes, whether it passed its checks."""
-    passphrase = settings.load_maintenance(os.environ).passphrase
+    passphrase = load_maintenance(os.environ).passphrase
     for found in _until_stopped(backups.listed(passphrase)):
         checked = f"checked {found.checked:%Y-%m-%d %H:%M:%SZ}" if found.checked else "not checked"
         click.echo(f"{found.finished:%Y-%m-%d %H:%M:%SZ}  {found}, {checked}")
@@ -356,7 +358,7 @@ def restore(directory: Path, to: datetime | None, check: bool) -> None:
     As it was last, or at any moment since the first backup ended. Start a server on DIRECTORY that has
     pgBackRest's configuration and BACKUP_PASSPHRASE as the one before: it takes the last changes from the archive.
     """
-    passphrase = settings.load_maintenance(os.environ).passphrase
+    passphrase = load_maintenance(os.environ).passphrase
     # For its names alone.
     url = _url(os.environ, "DATABASE_ADMIN_URL", "DATABASE_ADMIN_PASSWORD") or "postgresql://postgres@/mana"
     _until_stopped(backups.restore(directory.resolve(), passphrase, to, _step, check_as=url if check else None))
@@ -374,7 +376,7 @@ def maintain() -> None:
     from gateway import logs  # noqa: PLC0415
     from gateway.operate import maintain  # noqa: PLC0415
 
-    loaded = settings.load_maintenance(os.environ)
+    loaded = load_maintenance(os.environ)
     logs.configure(loaded.log_level)
     with contextlib.suppress(asyncio.CancelledError):  # SIGTERM is how it ends
         backups.interruptible(maintain.maintain(_admin_url(), loaded))
@@ -417,7 +419,7 @@ def generate(bits: int, environment: bool, secrets: Path | None) -> None:
     if not environment:
         click.echo(_key_directory().generate(bits))
         return
-    settings.write_environment(Path(".env"), secrets)
+    write_environment(Path(".env"), secrets)
     _step("wrote .env; set DOMAIN in it")
 
 
@@ -429,7 +431,7 @@ def generate(bits: int, environment: bool, secrets: Path | None) -> None:
 )  # fmt: skip
 @click.option(
     "--token-ttl", default="15m", show_default=True, envvar="JWT_ACCESS_TOKEN_EXPIRY", show_envvar=True,
-    type=settings.duration, metavar="DURATION",
+    type=duration, metavar="DURATION",
     help="Lifetime of access tokens: the old key verifies for that long after its last signature.",
 )  # fmt: skip
 def rotate(bits: int, lead: int, token_ttl: timedelta) -> None:
@@ -479,7 +481,7 @@ def create(email: str, name: str | None, password: str) -> None:
 
 
 def _pepper() -> str:
-    if pepper := settings.secret(os.environ, "PASSWORD_PEPPER"):
+    if pepper := read_secret(os.environ, "PASSWORD_PEPPER"):
         return pepper
     stored = _data_dir() / "pepper"
     if not stored.exists():
@@ -537,12 +539,12 @@ def verify() -> None:
 @main.command("settings")
 def show_settings() -> None:
     """List all settings, what they are here, and what is wrong with them."""
-    for variable in (*settings.variables(), *settings.MIGRATION_VARIABLES, *settings.MAINTENANCE_VARIABLES):
+    for variable in (*variables(Settings), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES):
         value, file = os.environ.get(variable.name), os.environ.get(f"{variable.name}_FILE")
         shown = "(set)" if value and variable.secret else value or f"({file or variable.default or 'not set'})"
         click.echo(f"{variable.name:26}{shown:24}{variable.about}")
     try:
-        settings.load(os.environ)
+        load(os.environ)
     except OperatorError as error:
         click.echo(f"\n`mana serve` would not start:\n{error}", err=True)
 

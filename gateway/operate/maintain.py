@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 
 from gateway.operate import backup
 from gateway.problems import OperatorError
-from gateway.settings import Maintenance
+from gateway.settings.maintenance import Maintenance
 
 RETRY = timedelta(minutes=5)  # after an attempt that failed, unless the next one is due before
 LOOK_AGAIN = timedelta(hours=1)  # at the latest: the clock may be set, and backups taken by hand

@@ -13,9 +13,9 @@ from dataclasses import asdict
 from typing import Any
 from unittest import mock
 
-from gateway import settings
 from gateway.operate import backup
 from gateway.operate.bench import table
+from gateway.settings.maintenance import load_maintenance
 from growth import create
 from measure import Plan
 from support import Archiving
@@ -30,9 +30,7 @@ def restore(rows: int, plan: Plan) -> dict[str, Any]:
         url = create(archiving.server.url, "backed_up", rows, plan)
         for number in range(plan.rounds):
             plan.report(f"round {number + 1} of {plan.rounds}")
-            taken, proof = asyncio.run(
-                backup.back_up(url, settings.load_maintenance(archiving.environment), plan.report)
-            )
+            taken, proof = asyncio.run(backup.back_up(url, load_maintenance(archiving.environment), plan.report))
             seconds = {"backup": (taken.finished - taken.started).total_seconds(), **asdict(proof)}
             for name, value in seconds.items():
                 steps.setdefault(name, []).append(value)

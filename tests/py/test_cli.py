@@ -16,7 +16,11 @@ import psycopg
 import pytest
 
 from gateway.operate.cli import main
-from gateway.settings import MAINTENANCE_VARIABLES, MIGRATION_VARIABLES, STACK_SECRETS, variables
+from gateway.operate.stack import STACK_SECRETS
+from gateway.settings.maintenance import MAINTENANCE_VARIABLES
+from gateway.settings.migration import MIGRATION_VARIABLES
+from gateway.settings.serving import Settings
+from gateway.settings.variables import variables
 from support import PASSWORD, PEPPER, Cluster, Database, Gateway, Service, assert_problem, free_port, mana, until
 
 Done = subprocess.CompletedProcess[str]
@@ -170,7 +174,7 @@ def test_a_bad_setting_stops_the_start_and_its_value_is_not_shown(variable: str,
     good = {"DATABASE_URL": "postgresql://127.0.0.1/mana", "PASSWORD_PEPPER": PEPPER}
     done = mana("serve", environment={**good, variable: value})
     assert_failed(
-        done, rf"error: {variable} (must|is|has)", "see .env.example, or let `mana run` set up a private service"
+        done, rf"error: {variable} (must|is|contains)", "see .env.example, or let `mana run` set up a private service"
     )
     assert len(value) < 3 or value in {"short"} or variable == "CORS_ORIGINS" or f" {value}" not in done.stderr
 
@@ -381,7 +385,7 @@ def test_settings_list_every_variable_and_what_is_wrong() -> None:
     done = mana("settings", environment={"PORT": "a"})
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines() if line]
-    assert names == [variable.name for variable in (*variables(), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES)]
+    assert names == [variable.name for variable in (*variables(Settings), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES)]
     assert "`mana serve` would not start:" in done.stderr
     for line in ("PORT must be", "DATABASE_URL is not set", "PASSWORD_PEPPER is not set"):
         assert line in done.stderr
@@ -389,7 +393,7 @@ def test_settings_list_every_variable_and_what_is_wrong() -> None:
 
 def test_the_example_lists_exactly_the_variables_that_are_read() -> None:
     listed = re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE)
-    known = {variable.name for variable in (*variables(), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES)}
+    known = {variable.name for variable in (*variables(Settings), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES)}
     files = [EXAMPLE.parent / "docker-compose.yml", *(EXAMPLE.parent / "deploy").glob("compose.*.yml")]
     stack = [name for file in files for name in re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]+)", file.read_text())]
     of_images = {name for name in stack if name.endswith(("_IMAGE", "_BASE")) or name == "PGBOUNCER_VERSION"}
@@ -402,7 +406,7 @@ def test_the_example_is_itself_a_file_of_good_settings_but_for_what_must_be_set(
     done = mana("serve", environment=dict(lines))
     assert done.returncode == 1
     errors = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert errors == [variable.name for variable in variables() if variable.default is None]
+    assert errors == [variable.name for variable in variables(Settings) if variable.default is None]
 
 
 def test_a_setting_can_be_in_a_file(database: Database, tmp_path: Path) -> None:
@@ -454,7 +458,7 @@ def test_an_environment_for_the_stack_has_every_secret_drawn(tmp_path: Path) -> 
 
     before = (tmp_path / ".env").read_text()
     done = in_directory(tmp_path, "keys", "generate", "--env")
-    assert_failed(done, r"\.env is there already", "move it away; its secrets are in use")
+    assert_failed(done, r"\.env exists already", "move it away; its secrets are in use")
     assert (tmp_path / ".env").read_text() == before
 
 

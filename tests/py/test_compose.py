@@ -14,7 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from gateway.settings import STACK_SECRETS as SECRETS
+from gateway.operate.stack import STACK_SECRETS as SECRETS
 from support import ROOT
 
 OVERRIDES = sorted((ROOT / "deploy").glob("compose.*.yml"))

@@ -26,7 +26,7 @@ from docker import DockerClient
 from docker.models.containers import Container
 
 from engine import BIN, STAND_INS, compose
-from gateway.settings import STACK_SECRETS
+from gateway.operate.stack import STACK_SECRETS
 from support import ROOT, EveryNameIs, Service, free_port
 
 PROJECT = "mana-stack-test"

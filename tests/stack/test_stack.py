@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from docker.errors import ContainerError
 
-from gateway.settings import STACK_SECRETS
+from gateway.operate.stack import STACK_SECRETS
 from stack import DOMAIN, PROJECT, Stack, another_machine, moment, wait
 from support import PASSWORD, Session, assert_problem, until
 

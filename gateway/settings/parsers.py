@@ -1,0 +1,87 @@
+"""How the text of one variable becomes a value. Each parser raises ValueError with what is wrong.
+
+The message follows the variable's name and never quotes a secret.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)?", re.ASCII)
+_UNITS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def text(value: str) -> str:
+    """Any text."""
+    return value
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """The parser of whole numbers from ``low`` to ``high``."""
+
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"\d{1,12}", value, re.ASCII) or not low <= int(value) <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(value)
+
+    return parse
+
+
+def duration(value: str) -> timedelta:
+    """``15m``, ``7d``, ``900s``, or a number of seconds."""
+    match = _DURATION.fullmatch(value)
+    if not match or not int(match[1]):
+        raise ValueError("must be a duration such as 15m, 7d or 900s")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def database_url(value: str) -> str:
+    """A URL that libpq can read."""
+    if not re.match(r"postgres(ql)?://", value):
+        raise ValueError("must be a URL such as postgresql://mana_gateway:..@host:5432/mana")
+    try:
+        conninfo_to_dict(value)
+    except psycopg.ProgrammingError:
+        raise ValueError("is not a valid URL") from None
+    return value
+
+
+def secret(value: str) -> str:
+    """A secret that cannot be guessed."""
+    if len(value) < 32 or len(set(value)) < 10:
+        raise ValueError("is too weak: it needs at least 32 characters, drawn at random")
+    return value
+
+
+def optional_secret(value: str) -> str:
+    """A secret, or nothing."""
+    return secret(value) if value else ""
+
+
+def origins(value: str) -> tuple[str, ...]:
+    """Origins of browser apps (RFC 6454), separated by commas; ``*`` stands for all."""
+    found = tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
+    for origin in found:
+        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise ValueError(f"contains an invalid origin: {origin}")
+    return found
+
+
+def log_level(value: str) -> str:
+    """The name of a log level."""
+    if value not in {"debug", "info", "warning", "error"}:
+        raise ValueError("must be debug, info, warning or error")
+    return value
+
+
+def pem(value: str) -> str:
+    """A key in PEM form (RFC 7468), or nothing. Environment files write its line ends as ``\\n``."""
+    lines = value.replace("\\n", "\n")
+    if lines and "-----BEGIN" not in lines:
+        raise ValueError("must be a key in PEM form")
+    return lines
