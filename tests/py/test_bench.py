@@ -47,7 +47,7 @@ def test_errors_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.operate.bench.run", lambda *_: {"balance": wrong})
     done = CliRunner().invoke(main, ["bench"])
     assert done.exit_code == 1
-    assert "error: 1 answers were not as they should be" in done.output
+    assert "error: 1 answers were wrong" in done.output
 
 
 def test_a_service_that_is_away_is_one_clear_line() -> None:

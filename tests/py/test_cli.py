@@ -15,6 +15,7 @@ import click
 import psycopg
 import pytest
 
+from gateway.api.routes import BASE_PATH, ROUTES
 from gateway.operate.cli import main
 from gateway.operate.stack import STACK_SECRETS
 from gateway.settings.maintenance import MAINTENANCE_VARIABLES
@@ -54,7 +55,7 @@ COMMANDS = commands(main)
 def test_the_commands_of_the_readme_are_there() -> None:
     for line in (
         "run", "serve", "migrate status", "migrate apply", "migrate rollback", "keys generate", "keys rotate", "psql",
-        "user create", "user make-admin", "user disable", "ledger verify", "settings",
+        "user create", "user make-admin", "user disable", "ledger verify", "settings", "routes",
         "backup", "backup list", "restore", "maintain",
     ):  # fmt: skip
         assert tuple(line.split()) in COMMANDS
@@ -111,7 +112,7 @@ def test_a_database_that_does_not_answer_is_one_clear_line(command: tuple[str, .
 @pytest.mark.parametrize(
     "url", ["garbage", "mysql://localhost/x", "postgresql://127.0.0.1:port/x", "postgresql://[::1/x", "://"]
 )
-def test_an_url_that_is_none_is_one_clear_line(url: str) -> None:
+def test_an_invalid_url_is_one_clear_line(url: str) -> None:
     for command in (("migrate", "status"), ("ledger", "verify"), ("psql", "-c", "select 1")):
         done = mana(*command, environment={"DATABASE_ADMIN_URL": url})
         assert done.returncode != 0
@@ -302,7 +303,7 @@ def test_a_user_is_created_once(database: Database) -> None:
 def test_a_user_is_not_created_with_another_pepper_than_the_gateways(database: Database, tmp_path: Path) -> None:
     environment = {"MANA_USER_PASSWORD": PASSWORD, "DATA_DIR": str(tmp_path)}
     done = as_admin(database, "user", "create", "pepper@example.com", **environment)
-    assert_failed(done, "error: PASSWORD_PEPPER is not set", "it must be the one that the gateway has")
+    assert_failed(done, "error: PASSWORD_PEPPER is not set", "set it to the value that the gateway has")
 
 
 async def test_a_new_admin_is_one_from_the_next_refresh_on(database: Database, client: Service) -> None:
@@ -356,7 +357,24 @@ async def test_a_broken_balance_is_exit_code_3_and_a_line_that_names_the_user(
         database.query(change, -1, session.user_id)
 
 
-# ---------------------------------------------------------------- settings, psql, dsn
+# ---------------------------------------------------------------- routes, settings, psql, dsn
+
+
+def test_routes_are_a_table_with_one_line_each() -> None:
+    done = mana("routes")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = [line.split(maxsplit=5) for line in done.stdout.splitlines()]
+    assert [tuple(row[:5]) for row in rows] == [
+        (route.method, f"{BASE_PATH}{route.path}", f"api.{route.function}", route.access.value, route.limit.value)
+        for route in ROUTES
+    ]
+
+
+def test_routes_show_what_the_gateway_does_besides_the_call() -> None:
+    lines = {line.split()[2]: line for line in mana("routes").stdout.splitlines()}
+    assert lines["api.login"].endswith("password  hashes a password, signs an access token")
+    assert lines["api.use_credits"].endswith("calls in batches")
+    assert lines["api.list_packages"].endswith("general")
 
 
 def test_settings_show_what_is_set_and_hide_secrets() -> None:

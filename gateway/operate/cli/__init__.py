@@ -1,0 +1,51 @@
+"""The command line ``mana``: a module for each group of commands, joined here."""
+
+from __future__ import annotations
+
+import click
+
+from gateway import __version__
+from gateway.operate.cli import (
+    backup,
+    bench,
+    keys,
+    ledger,
+    migrate,
+    psql,
+    routes,
+    run,
+    serve,
+    settings,
+    users,
+)
+from gateway.operate.cli.terminal import Group
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mana")
+def main() -> None:
+    """Mana Core Auth: accounts and credits for a family of apps.
+
+    Settings come from the environment; `mana settings` lists them. Commands that need the database
+    use DATABASE_ADMIN_URL, else DATABASE_URL, else the private server that `mana run` started.
+    """
+
+
+for command in (
+    run.run,
+    migrate.prepare,
+    serve.serve,
+    bench.bench,
+    routes.routes,
+    migrate.migrate,
+    psql.psql,
+    psql.dsn,
+    backup.backup,
+    backup.restore,
+    backup.maintain,
+    keys.keys,
+    users.user,
+    ledger.ledger,
+    settings.settings,
+):
+    main.add_command(command)

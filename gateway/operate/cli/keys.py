@@ -1,0 +1,74 @@
+"""`mana keys`: the keys that sign access tokens, and the secrets of the stack."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from gateway.operate.cli.environment import data_dir
+from gateway.operate.cli.terminal import step
+from gateway.operate.stack import write_environment
+from gateway.settings.parsers import duration
+from gateway.tokens.keys import MINIMUM_BITS, PUBLISHED_FOR, KeyDirectory
+
+
+@click.group()
+def keys() -> None:
+    """Make and rotate the keys that sign access tokens (in DATA_DIR/keys)."""
+
+
+_bits = click.option("--bits", default=MINIMUM_BITS, show_default=True, help="Size; a larger key signs more slowly.")
+
+
+def _key_directory() -> KeyDirectory:
+    return KeyDirectory(data_dir() / "keys")
+
+
+@keys.command()
+@_bits
+@click.option("--env", "environment", is_flag=True, help="Write .env for the stack instead, with all of its secrets.")
+@click.option("--secrets", type=click.Path(file_okay=False, path_type=Path), metavar="DIRECTORY",
+              help="With --env: keep the secrets in files there, for deploy/compose.secrets.yml.")  # fmt: skip
+def generate(bits: int, environment: bool, secrets: Path | None) -> None:
+    """Make the first key. It signs at once.
+
+    With --env: write .env for docker compose, each secret drawn at random. An existing .env is never overwritten.
+    """
+    if secrets and not environment:
+        raise click.UsageError("--secrets needs --env")
+    if not environment:
+        click.echo(_key_directory().generate(bits))
+        return
+    write_environment(Path(".env"), secrets)
+    step("wrote .env; set DOMAIN in it")
+
+
+@keys.command()
+@_bits
+@click.option(
+    "--lead", default=2 * PUBLISHED_FOR, show_default=True, type=click.IntRange(min=5),
+    help="Seconds for which the new key is published before it signs.",
+)  # fmt: skip
+@click.option(
+    "--token-ttl", default="15m", show_default=True, envvar="JWT_ACCESS_TOKEN_EXPIRY", show_envvar=True,
+    type=duration, metavar="DURATION",
+    help="Lifetime of access tokens: the old key verifies for that long after its last signature.",
+)  # fmt: skip
+def rotate(bits: int, lead: int, token_ttl: timedelta) -> None:
+    """Publish a new key, which signs once every cache has it, and retire the older keys.
+
+    Running gateways notice the new key themselves, and no request fails.
+    """
+    ttl = int(token_ttl.total_seconds())
+    entry = _key_directory().rotate(bits, lead, ttl)
+    click.echo(entry.kid)
+    step(f"published now, signs in {lead} seconds; the keys before it verify {ttl + 60} seconds longer")
+
+
+@keys.command("list")
+def list_keys() -> None:
+    """List all keys: published, signing, retiring."""
+    for line in _key_directory().describe():
+        click.echo(line)

@@ -1,0 +1,80 @@
+"""`mana user`: accounts, as an administrator changes them."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from gateway import private_files
+from gateway.http.bodies import new_email, new_password
+from gateway.operate.cli.environment import admin_url, data_dir
+from gateway.operate.cli.terminal import step
+from gateway.operate.migrate import connect
+from gateway.problems import OperatorError
+from gateway.settings.variables import read_secret
+from gateway.tokens import passwords
+
+
+@click.group()
+def user() -> None:
+    """Create users, give them rights, close accounts."""
+
+
+@user.command()
+@click.argument("email")
+@click.option("--name")
+@click.option("--password", envvar="MANA_USER_PASSWORD", prompt=True, hide_input=True, confirmation_prompt=True,
+              help="Without it the command reads MANA_USER_PASSWORD or asks.")  # fmt: skip
+def create(email: str, name: str | None, password: str) -> None:
+    """Register a user, as POST /auth/register does."""
+    try:
+        address, checked = new_email(email), new_password(password)
+    except ValueError as error:
+        raise OperatorError(str(error)) from error
+    digest = passwords.digest(_pepper(), checked)
+    with connect(admin_url()) as connection:
+        row = connection.execute(
+            "select id from auth.register_user(p_email => %s, p_password_digest => %s, p_name => %s)",
+            (address, digest, name),
+        ).fetchone()
+    click.echo(row[0] if row else "")
+
+
+def _pepper() -> str:
+    if pepper := read_secret(os.environ, "PASSWORD_PEPPER"):
+        return pepper
+    stored = data_dir() / "pepper"
+    if not stored.exists():
+        raise OperatorError("PASSWORD_PEPPER is not set", hint="set it to the value that the gateway has")
+    return private_files.secret(stored)
+
+
+@user.command("make-admin")
+@click.argument("email")
+def make_admin(email: str) -> None:
+    """Give a user the role admin, from their next refresh on."""
+    with connect(admin_url()) as connection:
+        connection.execute("select auth.set_role(p_email => %s, p_role => 'admin')", (email,))
+    step(f"{email} is an admin now")
+
+
+@user.command()
+@click.argument("email")
+def disable(email: str) -> None:
+    """Close an account: all its sessions end at once. Nothing is deleted."""
+    _set_disabled(email, disabled=True)
+    step(f"{email} is disabled, all sessions have ended")
+
+
+@user.command()
+@click.argument("email")
+def enable(email: str) -> None:
+    """Open a disabled account again."""
+    _set_disabled(email, disabled=False)
+    step(f"{email} is enabled")
+
+
+def _set_disabled(email: str, *, disabled: bool) -> None:
+    with connect(admin_url()) as connection:
+        connection.execute("select auth.set_disabled(p_email => %s, p_disabled => %s)", (email, disabled))
