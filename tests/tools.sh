@@ -10,7 +10,7 @@ PATH="$PATH:/usr/sbin"
 binaries=$(.venv/bin/python - <<'PYTHON'
 import sys
 
-from gateway.operate.local_postgres import find_binaries
+from gateway.operate.postgres_programs import find_binaries
 from gateway.problems import OperatorError
 
 try:

@@ -28,16 +28,9 @@ from typing import Any, LiteralString, Self, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from gateway.operate.local_postgres import (
-    Account,
-    account_for,
-    binaries_for,
-    end_left_over,
-    last_error,
-    place,
-    shut_down,
-)
 from gateway.operate.migrate import CONNECT_TIMEOUT, Report, connecting
+from gateway.operate.postgres_processes import Account, account_for, end_left_over, last_error, place, shut_down
+from gateway.operate.postgres_programs import binaries_for
 from gateway.problems import OperatorError
 from gateway.settings.maintenance import Maintenance
 

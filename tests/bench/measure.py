@@ -17,9 +17,10 @@ from urllib.parse import unquote, urlsplit
 
 import psycopg
 
-from gateway.operate import bench, local_postgres
+from gateway.operate import bench
 from gateway.operate.bench import Round, percentile
 from gateway.operate.migrate import Report
+from gateway.operate.postgres_programs import find_binaries
 from gateway.problems import OperatorError
 from gateway.tokens import passwords
 from gateway.tokens.access_tokens import TokenIssuer
@@ -142,7 +143,7 @@ def pgbench(url: str, script: str, clients: int, seconds: int) -> float:
     with tempfile.NamedTemporaryFile("w", prefix="mana-bench-") as file:
         file.write(script)
         file.flush()
-        command = [str(local_postgres.find_binaries() / "pgbench"), "--no-vacuum", "--protocol", "prepared"]
+        command = [str(find_binaries() / "pgbench"), "--no-vacuum", "--protocol", "prepared"]
         command += ["--client", str(clients), "--jobs", "1", "--time", str(seconds), "--file", file.name]
         command += ["--host", parts.hostname or "", "--port", str(parts.port), "--username", parts.username or ""]
         options = {"PGPASSWORD": unquote(parts.password or ""), "PGOPTIONS": "-c statement_timeout=0"}

@@ -34,7 +34,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
 from gateway.operate import migrate
-from gateway.operate.local_postgres import NOT_DURABLE, LocalPostgres, account_for, find_binaries
+from gateway.operate.local_postgres import NOT_DURABLE, LocalPostgres
+from gateway.operate.postgres_processes import account_for
+from gateway.operate.postgres_programs import find_binaries
 from gateway.problems import OperatorError
 from gateway.tokens.keys import KeyDirectory
 

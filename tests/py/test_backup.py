@@ -25,7 +25,9 @@ from click.testing import CliRunner, Result
 
 from gateway.operate import backup, migrate
 from gateway.operate.cli import main
-from gateway.operate.local_postgres import LocalPostgres, account_for, binaries_for
+from gateway.operate.local_postgres import LocalPostgres
+from gateway.operate.postgres_processes import account_for
+from gateway.operate.postgres_programs import binaries_for
 from gateway.problems import OperatorError
 from support import ROOT, Archiving, Database, command_line, mana, sample
 

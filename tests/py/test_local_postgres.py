@@ -14,7 +14,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from gateway.operate.local_postgres import LocalPostgres, find_binaries, read_url
+from gateway.operate.local_postgres import LocalPostgres, read_url
+from gateway.operate.postgres_programs import find_binaries
 from gateway.problems import OperatorError
 
 OWNER = """

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.operate import local_postgres
+from gateway.operate.local_postgres import read_url
 from gateway.problems import OperatorError
 from gateway.settings.variables import read, with_password
 
@@ -21,7 +21,7 @@ def admin_url() -> str:
     return (
         url(os.environ, "DATABASE_ADMIN_URL", "DATABASE_ADMIN_PASSWORD")
         or url(os.environ, "DATABASE_URL", "DATABASE_PASSWORD")
-        or local_postgres.read_url(data_dir() / "postgres")
+        or read_url(data_dir() / "postgres")
     )
 
 

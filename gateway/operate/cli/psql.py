@@ -9,8 +9,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import click
 
-from gateway.operate import local_postgres
 from gateway.operate.cli.environment import admin_url
+from gateway.operate.postgres_programs import find_binaries
 from gateway.problems import OperatorError
 
 
@@ -22,7 +22,7 @@ def psql(arguments: tuple[str, ...]) -> None:
         url = urlsplit(admin_url())
     except ValueError as error:
         raise OperatorError("the database's URL is not a valid one") from error
-    binary = shutil.which("psql") or str(local_postgres.find_binaries() / "psql")
+    binary = shutil.which("psql") or str(find_binaries() / "psql")
     # The password goes through the environment: everybody on the machine can read a command line.
     without = urlunsplit(
         url._replace(netloc=url.netloc.replace(f":{url.password}@", "@") if url.password else url.netloc)
