@@ -1,9 +1,9 @@
 """Backups of the database by pgBackRest, and the proof of each: it is restored, started and checked.
 
-Where the repository is and how it is written stands in pgBackRest's own configuration
-(postgres/pgbackrest.conf, or an operator's) and in PGBACKREST_* variables. What is added here: which server
-is backed up, the passphrase, and that an older backup goes only when a newer one has passed its checks.
-A backup that has passed carries the annotation `checked` in the repository.
+pgBackRest's own configuration (postgres/pgbackrest.conf, or an operator's) and PGBACKREST_* variables say
+where the repository is and how it is written. This module adds the server to back up and the passphrase,
+and it deletes an older backup only after a newer one has passed its checks. A backup that has passed has
+the annotation `checked` in the repository.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from gateway.settings.maintenance import Maintenance
 
 STANZA = "mana"  # pgBackRest's name for the server and its backups
 CHECKED = "checked"
-ROOM: LiteralString = "set work_mem = '64MB'"  # for verify_ledger, which sorts every row there is
-LOCKED = 50  # pgBackRest's exit code when another one is at work
+ROOM: LiteralString = "set work_mem = '64MB'"  # for verify_ledger, which sorts all rows
+LOCKED = 50  # pgBackRest's exit code when another one is running
 
-# Errors come as they are, on standard error. Through the environment, because what is on the command line
-# of a restore ends up in the restored server's restore_command.
+# Errors go to standard error, without decoration. These are variables and not options, because a restore
+# copies its options into the restored server's restore_command.
 _QUIET = {
     "PGBACKREST_LOG_LEVEL_CONSOLE": "off",
     "PGBACKREST_LOG_LEVEL_STDERR": "error",
     "PGBACKREST_LOG_TIMESTAMP": "n",
 }
 
-# A server that nobody else can reach, whatever its files ask for.
+# A server that nobody else can reach, whatever its own files configure.
 _PRIVATE = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
@@ -58,14 +58,14 @@ _PRIVATE = {
     "log_destination": "stderr",
     "shared_preload_libraries": "",
     "session_preload_libraries": "",
-    "hot_standby": "off",  # or recovery would want as much room as the original had
+    "hot_standby": "off",  # otherwise recovery needs as much shared memory as the original server had
     "autovacuum": "off",
     "shared_buffers": "128MB",
     "jit": "off",
 }
-# A copy that is thrown away need not survive a crash, and must not archive anything.
+# A scratch copy need not survive a crash, and must not archive anything.
 _SCRATCH = {"archive_mode": "off", "fsync": "off", "full_page_writes": "off"}
-# One that stays keeps its WAL until the real server archives it.
+# A copy that stays keeps its WAL until the real server archives it.
 _KEPT = {"archive_mode": "on", "archive_command": "", "archive_library": ""}
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The server that is backed up, as one finds it on its own machine."""
+    """The server to back up, as seen from its own machine."""
 
     data: Path
     socket: str
@@ -110,7 +110,7 @@ class Server:
 
     @classmethod
     async def at(cls, url: str) -> Self:
-        """The one of an administrator's URL. Raises OperatorError."""
+        """The server of an administrator's URL. Raises OperatorError."""
         async with await connect(url) as connection:
             cursor = await connection.execute(
                 "select current_setting('data_directory'), current_setting('unix_socket_directories'),"
@@ -121,8 +121,8 @@ class Server:
             directories = [name.strip() for name in sockets.split(",") if name.strip().startswith("/")]
             if archives == "off":
                 raise OperatorError(
-                    "the server does not archive its WAL, without which no backup can be taken",
-                    hint="archive_mode and archive_command, as in postgres/production.conf",
+                    "the server does not archive its WAL, and a backup needs that",
+                    hint="set archive_mode and archive_command as in postgres/production.conf",
                 )
             if not directories:
                 raise OperatorError("the server has no Unix socket", hint="set unix_socket_directories")
@@ -148,7 +148,7 @@ class PgBackRest:
 
     @classmethod
     def on(cls, data: Path | None, passphrase: str) -> Self:
-        """As the account that owns this data, or that runs PostgreSQL here."""
+        """pgBackRest as the account that owns this data, or that runs PostgreSQL here."""
         given = {name: value for name, value in os.environ.items() if name.startswith("PGBACKREST_")}
         if passphrase:
             given["PGBACKREST_REPO1_CIPHER_TYPE"] = "aes-256-cbc"
@@ -156,7 +156,7 @@ class PgBackRest:
         return cls(account_for(data), {**given, **_QUIET})
 
     async def __call__(self, command: str, *options: str, password: str = "") -> str:
-        """Its standard output. Raises OperatorError with what it says."""
+        """Run a command; returns its standard output. Raises OperatorError with its message."""
         environment = {**self.environment, **({"PGPASSWORD": password} if password else {})}
         line = ["pgbackrest", f"--stanza={STANZA}", *options, command]
         try:
@@ -171,7 +171,7 @@ class PgBackRest:
 
     async def backups(self) -> list[Backup]:
         """What is in the repository, oldest first."""
-        # Not strict: of a file that it cannot decipher it quotes the bytes as they are.
+        # Not strict: the output quotes raw bytes of a file that pgBackRest cannot decipher.
         stanzas = json.loads(await self("info", "--output=json"), strict=False)
         stanza = stanzas[0] if stanzas else {"backup": []}
         broken = [repository["status"] for repository in stanza.get("repo", ()) if repository["status"]["code"] == 99]
@@ -195,7 +195,7 @@ class PgBackRest:
 
 
 async def back_up(url: str, settings: Maintenance, report: Report) -> tuple[Backup, Proof]:
-    """Take a backup, prove it, and let old ones go. Raises OperatorError."""
+    """Take a backup, prove it, and delete old ones. Raises OperatorError."""
     with exclusive(settings.data_dir) as scratch:
         taken = await take(url, settings.passphrase, report)
         proof = await prove(url, settings.passphrase, taken, scratch, report)
@@ -208,9 +208,9 @@ async def take(url: str, passphrase: str, report: Report) -> Backup:
     server = await Server.at(url)
     pgbackrest = PgBackRest.on(server.data, passphrase)
     began = time.monotonic()
-    # Does nothing when it was done.
+    # Does nothing when the stanza exists.
     await pgbackrest("stanza-create", *server.options(), password=server.password)
-    # Retention comes later: see keep.
+    # keep() applies the retention later.
     await pgbackrest("backup", *server.options(), "--type=full", "--no-expire-auto", password=server.password)
     taken = (await pgbackrest.backups())[-1]
     report(f"backup {taken}, in {_seconds(began)}")
@@ -218,9 +218,9 @@ async def take(url: str, passphrase: str, report: Report) -> Backup:
 
 
 async def prove(url: str, passphrase: str, backup: Backup, scratch: Path, report: Report) -> Proof:
-    """Restore a backup into a directory that is emptied for it, start a server there and check it.
+    """Restore a backup into a directory, which is emptied first, start a server there and check it.
 
-    Raises OperatorError with what is wrong with it.
+    Raises OperatorError with what is wrong with the backup.
     """
     if backup.damaged:
         raise OperatorError(f"backup {backup.label}: pages have a wrong checksum", hint="the server's disk is failing")
@@ -245,7 +245,7 @@ async def prove(url: str, passphrase: str, backup: Backup, scratch: Path, report
 
 
 async def keep(passphrase: str, backup: Backup, count: int) -> None:
-    """Note that a backup has passed its checks, and let all but the newest ``count`` go."""
+    """Annotate a backup as checked, and delete all but the newest ``count``."""
     pgbackrest = PgBackRest.on(None, passphrase)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     await pgbackrest("annotate", f"--set={backup.label}", f"--annotation={CHECKED}={now}")
@@ -259,7 +259,7 @@ async def listed(passphrase: str) -> list[Backup]:
 
 @contextmanager
 def exclusive(data_dir: Path) -> Iterator[Path]:
-    """The directory for scratch servers, for one backup at a time. Raises OperatorError when there is another."""
+    """The directory for scratch servers, locked. Raises OperatorError when another backup has the lock."""
     directory = place(data_dir / "scratch")
     with (directory / "lock").open("w") as lock:
         try:
@@ -275,10 +275,10 @@ def exclusive(data_dir: Path) -> Iterator[Path]:
 async def restore(
     directory: Path, passphrase: str, to: datetime | None, report: Report, *, check_as: str | None = None
 ) -> None:
-    """Restore the database, as it was last or at a moment, into an empty directory.
+    """Restore the latest state of the database, or its state at a moment, into an empty directory.
 
-    From the newest backup that is good for it; the directory is empty again when that fails. A server
-    started on it takes the WAL from the archive first. ``check_as``, an administrator's URL, has one
+    Uses the newest suitable backup. When that fails, the directory is empty again. A server that starts on
+    the directory first reads the WAL from the archive. With ``check_as``, an administrator's URL, one is
     started and checked here. Raises OperatorError.
     """
     if _contents(directory):
@@ -287,7 +287,7 @@ async def restore(
     chosen = _choose(await pgbackrest.backups(), to)
     options = [f"--pg1-path={directory}", f"--set={chosen.label}"]
     if configuration := os.environ.get("PGBACKREST_CONFIG"):
-        options.append(f"--config={configuration}")  # for the server, too
+        options.append(f"--config={configuration}")  # for the server as well
     if to:
         target = to.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f+00")
         options += ["--type=time", f"--target={target}", "--target-action=promote"]
@@ -308,12 +308,12 @@ def _choose(backups: Sequence[Backup], to: datetime | None) -> Backup:
     if to and to > datetime.now(UTC):
         raise OperatorError(f"{to.isoformat(sep=' ')} is in the future")
     if not backups:
-        raise OperatorError("there is no backup in the repository", hint="mana backup takes one")
-    # A second, because the end of a backup is known to the second.
+        raise OperatorError("there is no backup in the repository", hint="take one with `mana backup`")
+    # One second more, because pgBackRest rounds the end of a backup to seconds.
     good = [b for b in backups if not b.damaged and (to is None or b.finished + timedelta(seconds=1) <= to)]
     if not good:
         first = backups[0].finished.isoformat(sep=" ")
-        raise OperatorError(f"the first backup ended at {first}, and what was before is lost")
+        raise OperatorError(f"the first backup ended at {first}; no earlier moment can be restored")
     return max(good, key=lambda b: (b.checked is not None, b.finished))
 
 
@@ -325,7 +325,7 @@ async def check(
 ) -> Proof:
     """Start a private server on restored data and check every page, every index and the ledger.
 
-    ``url`` says what the database is called, and its administrator. Raises OperatorError with what is wrong.
+    ``url`` gives the names of the database and of its administrator. Raises OperatorError with what is wrong.
     """
     began = time.monotonic()
     async with _started(pgbackrest, data, url, _KEPT if kept else _SCRATCH) as own_url:
@@ -370,7 +370,7 @@ async def _check_ledger(url: str) -> None:
 
 @asynccontextmanager
 async def _started(pgbackrest: PgBackRest, data: Path, url: str, settings: Mapping[str, str]) -> AsyncIterator[str]:
-    """A server on restored data that only this account reaches, once its recovery is over. Yields its URL."""
+    """Start a server on restored data that only this account can reach; yields its URL after recovery."""
     with connecting():
         named = conninfo_to_dict(url)
     # Under /tmp, because a socket's path must be short.
@@ -403,7 +403,7 @@ async def _started(pgbackrest: PgBackRest, data: Path, url: str, settings: Mappi
 
 
 async def _recovered(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait until the server takes connections; replaying a day of WAL may take long."""
+    """Wait until the server accepts connections. There is no limit: replaying a day of WAL may take long."""
     while process.poll() is None:
         try:
             await (await psycopg.AsyncConnection.connect(url)).close()
@@ -414,7 +414,7 @@ async def _recovered(process: subprocess.Popen[bytes], url: str, log: Path) -> N
     reason = last_error(log)
     hint = None
     if "recovery ended before configured recovery target" in reason:
-        hint = "nothing that late was archived; without --to, everything that was archived is restored"
+        hint = "the archive ends before that moment; without --to, everything in the archive is restored"
     raise OperatorError(f"the restored server does not start: {reason}", hint=hint)
 
 
@@ -422,7 +422,7 @@ async def _recovered(process: subprocess.Popen[bytes], url: str, log: Path) -> N
 
 
 def interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, or until SIGTERM or Ctrl-C: what was started is stopped then, and CancelledError raised."""
+    """Run to the end. SIGTERM and Ctrl-C stop everything that was started. Raises CancelledError then."""
 
     async def guarded() -> T:
         task = asyncio.current_task()
@@ -434,23 +434,23 @@ def interruptible(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def connect(url: str) -> psycopg.AsyncConnection[Any]:
-    """A connection of an administrator, in autocommit. Raises OperatorError when there is none."""
+    """Connect as an administrator, in autocommit. Raises OperatorError when that fails."""
     with connecting():
         return await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT)
 
 
 def gigabytes(size: int) -> str:
-    """A number of bytes, for people."""
+    """A number of bytes, as people read it."""
     return f"{size / 2**30:.2f} GB" if size >= 2**30 else f"{size / 2**20:.1f} MB"
 
 
 async def _run(account: Account, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
-    """Exit code, standard output and standard error of a command; it is stopped when this is cancelled."""
+    """Run a command; returns exit code, standard output and standard error. Cancelling it stops the command."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is ours to handle
+        start_new_session=True,  # Ctrl-C must reach only us
         **account.options(environment),
     )
     try:

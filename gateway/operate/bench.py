@@ -1,8 +1,8 @@
 """How fast a running service answers over HTTP: `mana bench`, and one side of tests/bench.
 
-Quick calls are sent by wrk, which costs a fraction of what the service costs: a client in Python would
-be what is measured. A machine does some ten logins a second; they are sent from here, which tells one
-answer from the other.
+wrk sends the quick calls, because it costs a fraction of what the service costs: with a client in Python we
+would measure the client. A machine does about ten logins a second, so Python sends those and can tell their
+answers apart.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ KINDS = ("balance", "use", "page", "validate", "refresh", "login")
 
 _SCRIPT = Path(__file__).with_suffix(".lua")
 _TIMEOUT = 10.0  # seconds
-_ENOUGH = 1_000_000  # requests a window: what a run stays below
-_SETTING_UP = 4  # requests at a time that make users and sessions
-_PATIENCE = 60.0  # seconds that one of them is tried again while the service is busy
+_ENOUGH = 1_000_000  # requests in a window; a run sends fewer
+_SETTING_UP = 4  # concurrent requests that create users and sessions
+_PATIENCE = 60.0  # seconds for which one of them is repeated while the service is busy
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One measurement: answers that are as they should be, the others, milliseconds to answer."""
+    """One measurement: right and wrong answers, and milliseconds to answer."""
 
     answers: int
     seconds: float
@@ -44,22 +44,22 @@ class Round:
     p50: float
     p95: float
     p99: float
-    refused: int = 0  # logins that got 503 with Retry-After: neither
+    refused: int = 0  # logins that got 503 with Retry-After; neither right nor wrong
 
     @property
     def rate(self) -> float:
-        """Good answers a second."""
+        """Right answers a second."""
         return self.answers / self.seconds
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value that so many percent do not exceed; 0 of none."""
+    """The value that this percentage of values does not exceed; 0 without values."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))] if ordered else 0.0
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown that can be read as it is."""
+    """A table in Markdown, aligned so that it is readable as plain text."""
     lines = [tuple(map(str, headings)), *(tuple(map(str, row)) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     lines.insert(1, tuple("-" * width for width in widths))
@@ -70,7 +70,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def require_wrk() -> None:
-    """Raise OperatorError where there is no wrk."""
+    """Raise OperatorError if wrk is not installed."""
     if not shutil.which("wrk"):
         raise OperatorError(
             "wrk is not installed", hint="Debian and Ubuntu: apt-get install wrk; macOS: brew install wrk"
@@ -85,10 +85,10 @@ def send(
     connections: int,
     **environment: str,
 ) -> Round:
-    """Let wrk ask for one kind of work, in turn for each of the senders.
+    """Let wrk send one kind of request, for each of the senders in turn.
 
-    A sender is an access token; for ``refresh`` a refresh token, of which there are more than
-    connections: it cannot be used twice. ``environment`` is for bench.lua.
+    A sender is an access token. For ``refresh`` it is a refresh token, which works once, so there must be
+    more of them than connections. ``environment`` is for bench.lua.
     """
     with tempfile.NamedTemporaryFile("w", prefix="mana-bench-") as file:
         file.write("\n".join(senders))
@@ -136,9 +136,9 @@ class Logins:
 
 
 def log_in(url: str, emails: Sequence[str], password: str, seconds: int, connections: int) -> Round:
-    """Log in over and over, so many at a time. Latencies are of those that got in.
+    """Log in again and again over ``connections`` connections. Latencies are those of successful logins.
 
-    As with pgbench, what has begun when the time is over is waited for and counts.
+    As with pgbench, a login that is in flight when the time is over still counts.
     """
     logins = Logins()
 
@@ -171,7 +171,7 @@ async def connected(url: str) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def run(url: str, seconds: int, connections: int, users: int, report: Callable[[str], None]) -> dict[str, Round]:
-    """Measure a running service with new users, who stay. Raises OperatorError when it cannot be done."""
+    """Measure a running service with new users, which are not deleted. Raises OperatorError when it fails."""
     require_wrk()
     password = secrets.token_urlsafe(18)
     emails = [f"bench-{secrets.token_hex(8)}@example.com" for _ in range(users)]
@@ -179,12 +179,14 @@ def run(url: str, seconds: int, connections: int, users: int, report: Callable[[
     sessions, credit = asyncio.run(_set_up(url, emails, password, connections))
     tokens = {
         "refresh": [session["refreshToken"] for session in sessions],
-        "use": [session["accessToken"] for session in sessions[:users]],  # each in turn: all can pay the same
+        "use": [
+            session["accessToken"] for session in sessions[:users]
+        ],  # all users in turn, because each can pay the same amount
     }
     rounds = {}
     for kind in KINDS:
         if kind == "use" and not credit:
-            report("use: left out, new users have no credits here")
+            report("use: skipped, because new users have no credits here")
             continue
         report(kind)
         if kind == "login":
@@ -206,9 +208,9 @@ def describe(rounds: Mapping[str, Round]) -> str:
 
 
 async def _set_up(url: str, emails: Sequence[str], password: str, connections: int) -> tuple[list[dict[str, Any]], int]:
-    """Register all, and log each in, some twice if need be: more sessions than connections.
+    """Register all users and open more sessions than connections, for some users two or more.
 
-    Returns the sessions and the credits that every user has.
+    Returns the sessions and the credits of each user.
     """
     free = asyncio.Semaphore(_SETTING_UP)
 
@@ -224,9 +226,9 @@ async def _set_up(url: str, emails: Sequence[str], password: str, connections: i
 
     async with connected(url) as client:
         await _ask(client, "GET", "/health")
-        await register(emails[0])  # what is wrong is wrong with the first, and leaves one user at most
+        await register(emails[0])  # the first user shows any error, so that a failure leaves at most one user behind
         await asyncio.gather(*map(register, emails[1:]))
-        count = max(len(emails), connections + 1)  # wrk makes one request up that it never sends
+        count = max(len(emails), connections + 1)  # wrk prepares one request that it never sends
         sessions = await asyncio.gather(*(session(emails[i % len(emails)]) for i in range(count)))
         bearer = {"Authorization": f"Bearer {sessions[0]['accessToken']}"}
         balance = await ask("GET", "/api/v1/credits/balance", headers=bearer)
@@ -234,7 +236,7 @@ async def _set_up(url: str, emails: Sequence[str], password: str, connections: i
 
 
 async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options: Any) -> dict[str, Any]:
-    """The answer to one request, tried again for as long as the service is busy."""
+    """The answer to one request, which is repeated while the service is busy."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -242,14 +244,14 @@ async def _ask(client: aiohttp.ClientSession, method: str, path: str, **options:
                 text = await response.text()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise OperatorError(
-                f"the service does not answer: {str(error) or 'it took too long'}",
+                f"the service does not answer: {str(error) or 'timeout'}",
                 hint="is `mana serve` running there?",
             ) from error
         if response.status == 429 or int(response.headers.get("RateLimit-Limit", _ENOUGH)) < _ENOUGH:
             raise OperatorError(
                 "the service limits how many requests we may make",
-                hint="start it with RATE_LIMIT_MAX=0 for as long as it is measured;"
-                f" or set RATE_LIMIT_MAX and RATE_LIMIT_AUTH_MAX to {_ENOUGH} at least",
+                hint="start it with RATE_LIMIT_MAX=0 for the measurement;"
+                f" or set RATE_LIMIT_MAX and RATE_LIMIT_AUTH_MAX to at least {_ENOUGH}",
             )
         retry_after = response.headers.get("Retry-After", "")
         if response.status == 503 and retry_after.isdigit() and time.monotonic() < deadline:

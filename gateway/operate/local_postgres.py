@@ -1,15 +1,15 @@
 """A private PostgreSQL server in a directory: the one of ``mana run``, and those of the tests.
 
-It listens on 127.0.0.1 alone, and every connection needs a password that only the directory's
-owner can read. Its processes live as long as the one that started them; what a killed one left
-behind is stopped by the next start.
+It listens on 127.0.0.1 only, and every connection needs a password that only the directory's owner
+can read. Its processes live as long as the process that started them. If that process was killed, the
+next start stops what it left behind.
 
-    DIRECTORY/password            the administrator's
-    DIRECTORY/gateway_password    that of the role mana_gateway
-    DIRECTORY/port                the last one, taken again when it is free
+    DIRECTORY/password            the administrator's password
+    DIRECTORY/gateway_password    the password of role mana_gateway
+    DIRECTORY/port                the last port, used again when it is free
     DIRECTORY/server.log
     DIRECTORY/cluster/            data/, postgresql.conf and the lock; a link to /var/lib/mana-core-auth
-                                  where the account that runs the server cannot get below DIRECTORY
+                                  where the account that runs the server cannot reach DIRECTORY
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ CONFIGURATION = (_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] 
 def read_url(directory: Path, database: str = "mana") -> str:
     """The administrator's URL of the server that runs in a directory.
 
-    Raises OperatorError when there is none, or when it belongs to somebody else.
+    Raises OperatorError when no server runs there, or when it belongs to another user.
     """
     try:
         password = (directory / "password").read_text()
@@ -72,7 +72,7 @@ def read_url(directory: Path, database: str = "mana") -> str:
 
 
 class LocalPostgres:
-    """One server, from start to stop. ``settings`` are PostgreSQL's own and have the last word."""
+    """One server, from start to stop. ``settings`` are PostgreSQL's own and override all others."""
 
     def __init__(
         self,
@@ -103,13 +103,13 @@ class LocalPostgres:
         return self._url_of("postgres", self.database)
 
     def gateway_url(self) -> str:
-        """The gateway's URL. Gives the role its password, so it has to exist by then."""
+        """The gateway's URL. Sets the password of the role, which must exist already."""
         return migrate.gateway_url(self.url, self.directory / "gateway_password")
 
     def start(self, report: Report) -> None:
         """Create what is missing, start the server and wait until it answers.
 
-        Raises OperatorError when another process has the directory, and when no server can be had.
+        Raises OperatorError when another process uses the directory, and when no server can be installed.
         """
         binaries = find_binaries(install=True, report=report)
         try:
@@ -132,7 +132,7 @@ class LocalPostgres:
             raise
 
     def stop(self) -> None:
-        """Shut the server down and wait for it. May be called at any time, also twice."""
+        """Shut the server down and wait for its end. Safe at any time, and to repeat."""
         if (process := self._process) is not None:
             shut_down(process.pid, gone=lambda: process.poll() is not None)
             self._process = None
@@ -156,9 +156,9 @@ class LocalPostgres:
         return _url(user, private_files.secret(self.directory / "password"), self._port, database)
 
     def _open_cluster(self) -> Path:
-        """Where the server's own files are, locked against any other process."""
+        """The directory of the server's own files, locked against other processes."""
         cluster = place(self.directory)
-        # Python's files are not inherited by what it executes: the lock ends with this process.
+        # Child processes do not inherit Python's files, so the lock ends with this process.
         self._lock = (cluster / "lock").open("w")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -170,7 +170,7 @@ class LocalPostgres:
         return cluster
 
     def _create(self, cluster: Path, binaries: Path, account: Account) -> None:
-        # Under another name until it is whole, so that an interrupted one is no database.
+        # It gets its name when it is complete, so that an interrupted initdb leaves no database.
         unfinished = cluster / "data.new"
         password_file = cluster / "initdb.password"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -191,7 +191,7 @@ class LocalPostgres:
         unfinished.rename(cluster / "data")
 
     def _run(self, cluster: Path, binaries: Path, account: Account) -> None:
-        """Start the server; again with another port when somebody was quicker to take it."""
+        """Start the server; try again with another port when somebody took this one first."""
         deadline = time.monotonic() + START_SECONDS
         for attempt in range(1, START_ATTEMPTS + 1):
             self._port = _free_port(self.directory / "port")
@@ -209,7 +209,7 @@ class LocalPostgres:
                 return
             self._process = None
             if attempt < START_ATTEMPTS:
-                # Also what the processes of a killed server need to notice its end.
+                # The processes of a killed server also need this time to notice its end.
                 time.sleep(0.2 * attempt)
         raise OperatorError(f"PostgreSQL did not start: {last_error(log, before)}", hint=f"its log is {log}")
 
@@ -223,7 +223,7 @@ class LocalPostgres:
         return "\n".join(lines) + "\n"
 
     def _answers(self, deadline: float) -> bool:
-        """Wait for the first answer; False when the server has ended instead."""
+        """Wait for the first answer; returns False when the server has ended instead."""
         assert self._process is not None  # noqa: S101
         while self._process.poll() is None:
             try:

@@ -1,7 +1,7 @@
-"""``mana maintain``: backups and the check of the books on a schedule, and what Prometheus is told of them.
+"""``mana maintain``: backups and checks of the books on a schedule, with metrics for Prometheus.
 
-A backup is due BACKUP_EVERY after the last one, also when that one was taken by hand or before a restart: the
-repository knows. What fails is counted, logged and tried again.
+A backup is due BACKUP_EVERY after the last one in the repository, even if that one was taken by hand or
+before a restart. A failure is counted, logged and tried again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from gateway.problems import OperatorError
 from gateway.settings.maintenance import Maintenance
 
 RETRY = timedelta(minutes=5)  # after an attempt that failed, unless the next one is due before
-LOOK_AGAIN = timedelta(hours=1)  # at the latest: the clock may be set, and backups taken by hand
-# Between two transactions without content. Recovery stops at a commit, so without one no quiet time could be
-# restored to; and each makes the archive's lag visible.
+LOOK_AGAIN = timedelta(hours=1)  # at the latest: somebody may set the clock or take a backup by hand
+# Between two empty transactions. Recovery stops at a commit, so without them no moment of a quiet time could
+# be restored. They also make the lag of the archive visible.
 HEARTBEAT = 30.0  # seconds
 
 
 class Metrics:
-    """What `mana maintain` counts. Times are seconds since 1970, 0 for never."""
+    """The metrics of `mana maintain`. Times are seconds since 1970; 0 means never."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -55,7 +55,7 @@ class Metrics:
         return Gauge(name, about, registry=self.registry)
 
     def show(self, backups: list[backup.Backup]) -> None:
-        """Take over what the repository says."""
+        """Set the metrics of backups from the repository."""
         if backups:
             newest = backups[-1]
             self.last.set(newest.finished.timestamp())
@@ -65,7 +65,7 @@ class Metrics:
 
 
 async def maintain(url: str, settings: Maintenance) -> None:
-    """Go on until cancelled. Raises OSError when the port for the metrics is taken."""
+    """Run until cancelled. Raises OSError when the port for the metrics is taken."""
     metrics = Metrics()
     log = structlog.get_logger()
     server, _ = start_http_server(settings.port, settings.host, metrics.registry)
@@ -90,7 +90,7 @@ async def _back_up(url: str, settings: Maintenance, metrics: Metrics) -> None:
 
 
 async def _back_up_when_due(url: str, settings: Maintenance, metrics: Metrics) -> datetime:
-    """Take a backup if it is time, check the newest if nobody has, and return when the next one is due."""
+    """Take a backup if one is due and check the newest if it is not checked; returns when the next is due."""
     log = structlog.get_logger()
     backups = await backup.listed(settings.passphrase)
     metrics.show(backups)
@@ -148,5 +148,5 @@ async def _beat(url: str, settings: Maintenance, metrics: Metrics) -> None:
 
 
 def _named(error: Exception) -> str:
-    """What to log: our own texts hold no secrets, those of others may."""
+    """The text to log: our own messages contain no secrets, those of libraries may."""
     return str(error) if isinstance(error, OperatorError) else type(error).__name__

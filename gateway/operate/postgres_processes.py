@@ -26,7 +26,7 @@ SHUTDOWN = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who the server's processes run as: ourselves (None), or another user when we are root."""
+    """The account that the server's processes run as: ours (None), or another user's when we are root."""
 
     uid: int | None
     gid: int | None
@@ -49,11 +49,11 @@ class Account:
         )
 
     def options(self, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """How subprocess starts a process of the account; ``environment`` is all that it has beside a path."""
+        """Options of subprocess for a process of the account, which sees only ``environment`` and a search path."""
         return {
             "stdin": subprocess.DEVNULL,
             "cwd": "/",
-            # Nothing of ours: it holds secrets, and PG* variables that the server would obey.
+            # Our own environment has secrets, and PG* variables that the server would obey.
             "env": {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **(environment or {})},
             "user": self.uid,
             "group": self.gid,
@@ -63,14 +63,17 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """A server that runs: its first process and its port."""
+    """A running server: its first process and its port."""
 
     pid: int
     port: int
 
 
 def account_for(data: Path | None) -> Account:
-    """Who runs a server on this data: PostgreSQL refuses root, and data that is not its user's own."""
+    """The account for a server on this data: PostgreSQL refuses root, and data that another user owns.
+
+    Raises OperatorError when we are root and there is no other account.
+    """
     if os.geteuid() != 0:
         return Account(None, None)
     if data and data.exists() and data.stat().st_uid != 0:
@@ -83,7 +86,7 @@ def account_for(data: Path | None) -> Account:
 
 
 def place(directory: Path) -> Path:
-    """The cluster's directory, made on first use where the server's account can reach it."""
+    """The cluster's directory, created on first use where the server's account can reach it."""
     cluster = directory / "cluster"
     if not cluster.exists():
         account = account_for(cluster.resolve() / "data")
@@ -107,12 +110,12 @@ def running_postmaster(data: Path) -> Postmaster | None:
         running = Postmaster(int(lines[0]), int(lines[3]))
     except (FileNotFoundError, IndexError, ValueError):
         return None
-    # After a crash the number may be anybody's by now.
+    # After a crash another process may have this number.
     return running if str(data) in _command_of(running.pid) else None
 
 
 def _command_of(pid: int) -> str:
-    """The command line of a process; nothing when there is none or it has ended."""
+    """The command line of a process; empty when the process has ended."""
     if Path("/proc/self/cmdline").exists():
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
@@ -123,14 +126,14 @@ def _command_of(pid: int) -> str:
 
 
 def end_left_over(data: Path, report: Report) -> None:
-    """Stop a server whose owner was killed. The lock is ours, so nobody uses it any more."""
+    """Stop a server whose owner was killed. The caller has the lock, so nobody else uses the server."""
     if running := running_postmaster(data):
         report("stopping the PostgreSQL server that a killed run left behind")
         shut_down(running.pid, gone=lambda: running_postmaster(data) is None)
 
 
 def shut_down(pid: int, gone: Callable[[], bool]) -> None:
-    """Shut a server down, more roughly with each deadline and with each further Ctrl-C."""
+    """Shut a server down, with the next harder signal after each deadline and each further Ctrl-C."""
     for number, patience in SHUTDOWN:
         if gone():
             return
@@ -145,10 +148,10 @@ def shut_down(pid: int, gone: Callable[[], bool]) -> None:
 
 
 def last_error(log: Path, offset: int = 0) -> str:
-    """Why a server ended, as its log says from an offset in bytes on."""
+    """The reason why a server ended: the last error in its log after an offset in bytes."""
     with log.open("rb") as file:
         file.seek(offset)
         written = file.read().decode(errors="replace").strip()
-    # That it is starting up, or shutting down, is what those who tried to connect were told.
+    # "The database system is starting up" (or shutting down) is an answer to clients, not the reason.
     errors = re.findall(r"(?:FATAL|PANIC): +(?!the database system)(.+)", written)
-    return str((errors or written.splitlines() or ["it ended without a word"])[-1])
+    return str((errors or written.splitlines() or ["it ended without a message"])[-1])

@@ -35,9 +35,9 @@ INSTALLERS = {
 
 
 def find_binaries(install: bool = False, report: Report = lambda _: None) -> Path:
-    """The directory of the newest server of version 15 or later; ``install`` gets one where there is none.
+    """The directory of the newest server of version 15 or later; ``install`` installs one if it is missing.
 
-    Raises OperatorError when there is none and none could be installed.
+    Raises OperatorError when no server was found or installed.
     """
     if not (found := _installed()):
         if install:
@@ -65,7 +65,7 @@ def binaries_for(data: Path) -> Path:
 
 
 def _installed() -> dict[int, Path]:
-    """Server versions that are new enough, and where their programs are."""
+    """The directories of programs, by server version, for versions that are new enough."""
     found: dict[int, Path] = {}
     for directory in _candidates():
         if all(os.access(directory / name, os.X_OK) for name in ("initdb", "postgres", "pg_ctl")):
@@ -107,7 +107,7 @@ def _install(report: Report) -> None:
     if os.geteuid() != 0 and name != "brew":
         if not _may_sudo():
             raise OperatorError(
-                "PostgreSQL is not installed, and installing it takes root",
+                "PostgreSQL is not installed, and installing it needs root",
                 hint=f"sudo {' '.join(command) if name != 'apt-get' else 'apt-get install postgresql'}",
             )
         command = ["sudo", "-n", *command]

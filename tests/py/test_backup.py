@@ -233,11 +233,11 @@ def test_a_directory_that_is_not_empty_is_refused(
 @pytest.mark.parametrize(
     ("to", "error"),
     [
-        (timedelta(days=-1), "the first backup ended at .*, and what was before is lost"),
+        (timedelta(days=-1), "the first backup ended at .*; no earlier moment can be restored"),
         (timedelta(days=1), ".* is in the future"),
     ],
 )
-def test_a_time_that_cannot_be_had_is_refused(
+def test_a_moment_that_cannot_be_restored_is_refused(
     shop: Shop, first: subprocess.CompletedProcess[str], to: timedelta, error: str
 ) -> None:
     directory = shop.archiving.directory / "never"
