@@ -42,6 +42,9 @@ _CALLER: dict[Access, tuple[str, ...]] = {
 }
 
 
+_PLURALS = {"claims": "claims", "metadata": "metadata"}
+
+
 @dataclass(frozen=True, eq=False)  # no slots: what follows from a route is worked out once
 class Route:
     """One endpoint. ``function`` is its SQL function in schema ``api``."""
@@ -59,27 +62,22 @@ class Route:
     limit: Limit = Limit.GENERAL
     hashes_password: bool = False  # runs on the password lane
     issues_token: bool = False  # answers with claims that become an access token
-    batch: tuple[str, ...] = ()  # the SQL types of the parameters, where there is a function for many users
+    serves_many: bool = False  # the function takes arrays, an element for each call
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         """The parameters of the SQL function, in order and without their ``p_``."""
         model = self.body or self.query
         fields = model.__struct_fields__ if model and self.access is not Access.TOKEN_IN_BODY else ()
-        return (*_CALLER[self.access], *fields, *(("refresh_ttl",) if self.issues_token else ()))
+        names = ("password_digest" if name == "password" else name for name in fields)
+        return (*_CALLER[self.access], *names, *(("refresh_ttl",) if self.issues_token else ()))
 
     @cached_property
     def sql(self) -> str:
-        """The one statement of this route; its last column is what auth.note_event left."""
-        arguments = ", ".join(f"p_{name} => ${i}" for i, name in enumerate(self.parameters, 1))
-        columns = "status, body, headers, current_setting('request.events', true)"
-        return f"select {columns} from api.{self.function}({arguments})"  # noqa: S608
-
-    @cached_property
-    def batch_sql(self) -> str:
-        """The statement that makes calls of several users at once, each parameter an array of texts."""
-        arguments = ", ".join(f"${i}::text[]::{kind}[]" for i, kind in enumerate(self.batch, 1))
-        return f"select status, body, headers from api.{self.function}_batch({arguments})"  # noqa: S608
+        """The one statement of this route. Of a function that serves many, each parameter is an array with a plural."""
+        names = (_PLURALS.get(name, f"{name}s") if self.serves_many else name for name in self.parameters)
+        arguments = ", ".join(f"p_{name} => ${i}" for i, name in enumerate(names, 1))
+        return f"select status, body, headers, events from api.{self.function}({arguments})"  # noqa: S608
 
 
 _SESSION = ("invalid_token", "token_expired", "session_ended", "account_disabled", "role_changed")
@@ -88,25 +86,25 @@ HEALTH = Route("GET", "/health", "health", Access.PROBE, "Is the database as it 
 
 ROUTES = (
     Route(
-        "POST", "/auth/register", "register", Access.ANYBODY,
+        "POST", "/auth/register", "register_user", Access.ANYBODY,
         "Register with e-mail and password; opens a credits account with the signup bonus",
         models.Registered, ("email_taken",), status=201,
         body=models.Register, limit=Limit.PASSWORD, hashes_password=True,
     ),
     Route(
-        "POST", "/auth/login", "login", Access.ANYBODY,
+        "POST", "/auth/login", "log_in", Access.ANYBODY,
         "Open a session on a device",
         models.LoggedIn, ("invalid_credentials", "account_disabled"),
         body=models.Login, limit=Limit.PASSWORD, hashes_password=True, issues_token=True,
     ),
     Route(
-        "POST", "/auth/refresh", "refresh", Access.REFRESH_TOKEN,
+        "POST", "/auth/refresh", "refresh_session", Access.REFRESH_TOKEN,
         "Exchange a refresh token, which works once, for new tokens",
         models.LoggedIn, ("invalid_refresh_token",),
         body=models.Refresh, limit=Limit.REFRESH, issues_token=True,
     ),
     Route(
-        "POST", "/auth/logout", "logout", Access.BEARER_OR_REFRESH_TOKEN,
+        "POST", "/auth/logout", "log_out", Access.BEARER_OR_REFRESH_TOKEN,
         "End the session of the access token, or of the refresh token in the body",
         models.LoggedOut, ("authentication_required", "invalid_refresh_token", *_SESSION),
         body=models.Logout,
@@ -121,7 +119,7 @@ ROUTES = (
         "GET", "/credits/balance", "get_balance", Access.BEARER,
         "The balance; a daily grant that is due is paid first",
         models.Balance, ("authentication_required", "not_found", *_SESSION),
-        batch=("uuid", "text", "text"),
+        serves_many=True,
     ),
     Route(
         "POST", "/credits/use", "use_credits", Access.BEARER,
@@ -132,7 +130,7 @@ ROUTES = (
             "idempotency_key_reused", *_SESSION,
         ),
         body=models.UseCredits,
-        batch=("uuid", "text", "text", "bigint", "text", "text", "text", "jsonb", "bigint"),
+        serves_many=True,
     ),
     Route(
         "GET", "/credits/transactions", "list_transactions", Access.BEARER,

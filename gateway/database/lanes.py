@@ -1,17 +1,16 @@
 """The one thing that talks to PostgreSQL: a call of one SQL function.
 
 A connection carries one statement at a time. Calls that arrive while all are busy wait, and those of
-one route then go out together, to its function for many users: one round trip and one commit for all
-of them. That function serves who can be served at once and waits for nobody; the others are called
-again alone, and all of them when it fails, for then nothing has happened. So a call ends as if it had
-always been alone. Calls that hash a password have a lane of their own, so that a flood of logins waits
+one route then go out together, where its function serves many users: one round trip and one commit
+for all of them. In company it waits for nobody: a call that would have to wait gets no answer and is
+called again alone. All of them are when it fails, for then nothing has happened. So a call ends as if
+it had always been alone. Calls that hash a password have a lane of their own, so that a flood of logins waits
 for itself and nobody else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +24,8 @@ import structlog
 from psycopg import pq
 
 from gateway.api.routes import Route
-from gateway.problems import FieldError, Problem, invalid_request, unavailable
+from gateway.database import refusals
+from gateway.problems import Problem, unavailable
 
 QUEUED_FOR = 0.8  # seconds that a call may wait to be sent: whoever has to be refused hears it within one
 # The same of logins: while all cores hash, who is refused hears it late. It is not said at once either:
@@ -49,9 +49,6 @@ _START_AFRESH = (b"0A000", b"25006", b"26000")
 # Severities after which the server ends the connection.
 _LAST_WORDS = (b"FATAL", b"PANIC")
 
-_TEXT, _BINARY = 0, 1
-_TEXT_OID = 25
-
 # Psycopg prepares it as _pg3_0.
 _WHAT_IS_PREPARED = """
 select pg_backend_pid(), array(select name from pg_prepared_statements where statement ~ 'mana asks what is prepared')
@@ -67,7 +64,7 @@ class Reply:
     status: int
     body: bytes
     headers: dict[str, str]
-    events: str = ""  # as auth.note_event leaves them
+    events: str = ""  # as base.note_event leaves them
 
 
 @dataclass(slots=True, eq=False)
@@ -81,7 +78,7 @@ class _Call:
     @property
     def of_user(self) -> tuple[str, bytes | None] | None:
         """The function and the user, where calls may go together."""
-        return (self.route.function, self.arguments[0]) if self.route.batch else None
+        return (self.route.function, self.arguments[0]) if self.route.serves_many else None
 
 
 @dataclass(slots=True, eq=False)
@@ -223,7 +220,7 @@ class Lane:
             return []
         first = ready[0]
         calls = [first]
-        if first.route.batch and not first.alone:
+        if first.route.serves_many and not first.alone:
             calls = [call for call in ready if call.route is first.route and not call.alone][:BATCH]
         if len(calls) == len(self._waiting):
             self._waiting.clear()
@@ -234,28 +231,21 @@ class Lane:
 
     def _send(self, connection: _Connection, calls: list[_Call]) -> None:
         route = calls[0].route
-        if len(calls) == 1:
-            name, statement = route.function, route.sql
-            arguments, form = calls[0].arguments, _TEXT
-        else:
-            name, statement = f"{route.function}_batch", route.batch_sql
-            arguments, form = (
-                [_text_array(values) for values in zip(*(c.arguments for c in calls), strict=True)],
-                _BINARY,
-            )
+        name, statement, arguments = route.function, route.sql, calls[0].arguments
+        if route.serves_many:
+            arguments = [array_literal(values) for values in zip(*(c.arguments for c in calls), strict=True)]
         pgconn = connection.owner.pgconn
         connection.calls = calls
         connection.sent_at = time.monotonic()
-        formats = [form] * len(arguments)
         try:
             if connection.prepares:
                 if name.encode() not in connection.prepared:
                     pgconn.send_prepare(name.encode(), statement.encode())
                     connection.prepared.add(name.encode())
                     connection.preparing = name.encode()
-                pgconn.send_query_prepared(name.encode(), arguments, formats)
+                pgconn.send_query_prepared(name.encode(), arguments)
             else:
-                pgconn.send_query_params(statement.encode(), arguments, None, formats)
+                pgconn.send_query_params(statement.encode(), arguments)
             pgconn.pipeline_sync()
         except psycopg.Error:
             self._lose(connection)
@@ -314,7 +304,7 @@ class Lane:
         connection.calls, connection.result = [], None
         if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
             for row, call in enumerate(calls):
-                if result.get_value(row, 0) is None:
+                if result.get_value(row, 0) is None and len(calls) > 1:
                     self._call_alone(call)
                 elif not call.future.done():
                     call.future.set_result(_reply(result, row))
@@ -438,17 +428,17 @@ async def _keeps_statements(owner: psycopg.AsyncConnection[Any]) -> bool:
     return backend_pid == owner.info.backend_pid or any(not name.startswith("_pg3_") for name in names)
 
 
-def _text_array(values: Sequence[bytes | None]) -> bytes:
-    """PostgreSQL's binary form of a text[]: no element needs to be quoted."""
-    parts = [struct.pack("!iiiii", 1, 1, _TEXT_OID, len(values), 1)]
-    for value in values:
-        parts.append(struct.pack("!i", -1) if value is None else struct.pack("!i", len(value)) + value)
-    return b"".join(parts)
+def array_literal(values: Sequence[bytes | None]) -> bytes:
+    """PostgreSQL's text form of an array; the type of its elements is the function's to know."""
+    return b"{" + b",".join(b"NULL" if value is None else _quoted(value) for value in values) + b"}"
+
+
+def _quoted(value: bytes) -> bytes:
+    return b'"' + value.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
 
 
 def _reply(result: pq.abc.PGresult, row: int) -> Reply:
-    status, body, headers = (result.get_value(row, column) for column in range(3))
-    events = result.get_value(row, 3) if result.nfields > 3 else None
+    status, body, headers, events = (result.get_value(row, column) for column in range(4))
     return Reply(
         int(status or 0), body or b"", msgspec.json.decode(headers) if headers else {}, (events or b"").decode()
     )
@@ -462,10 +452,7 @@ def _problem(route: Route, result: pq.abc.PGresult | None) -> Problem:
     if state.startswith("PT"):
         code = (result.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode()
         detail = (result.error_field(pq.DiagnosticField.MESSAGE_DETAIL) or b"").decode()
-        if code == "invalid_request":
-            name, _, message = detail.partition(": ")
-            return invalid_request(FieldError(name, message))
-        return Problem(code, detail)
+        return refusals.problem(code, detail)
     if state.startswith(_NOT_NOW):
         _log.warning("database_not_now", function=route.function, sqlstate=state)
         return unavailable()

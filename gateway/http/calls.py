@@ -13,6 +13,7 @@ from aiohttp import web
 
 from gateway.api.models import Request, UseCredits
 from gateway.api.routes import Access, Route
+from gateway.database import refusals
 from gateway.database.lanes import Reply
 from gateway.http.bodies import fit_to_store, parse_body, parse_query
 from gateway.http.rate_limits import client_address
@@ -149,7 +150,7 @@ def _values(route: Route, model: Request | None, services: Services) -> dict[str
     """The parameters of the SQL function that come from the request and the settings."""
     values = msgspec.structs.asdict(model) if model else {}
     if route.hashes_password:
-        values["password"] = passwords.digest(services.settings.password_pepper, values["password"])
+        values["password_digest"] = passwords.digest(services.settings.password_pepper, values.pop("password"))
     if route.issues_token:
         values["refresh_ttl"] = f"{services.settings.refresh_token_ttl.total_seconds()} seconds"
     return values
@@ -167,8 +168,7 @@ def _encode(value: object) -> bytes | None:
 def _response(request: web.Request, route: Route, reply: Reply, services: Services) -> web.Response:
     if reply.status >= 400:
         # A refusal that left a trace: raising it would have taken the trace back.
-        refusal = msgspec.json.decode(reply.body)
-        raise Problem(refusal["code"], refusal["detail"])
+        raise refusals.problem(**msgspec.json.decode(reply.body))
     body = access_token_body(reply.body, services.tokens) if route.issues_token else reply.body
     headers = dict(reply.headers)
     if before := headers.pop("X-Next-Before", None):

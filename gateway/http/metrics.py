@@ -82,7 +82,7 @@ class Metrics:
         found[1].observe(seconds)
 
     def count(self, events: str) -> None:
-        """Count what auth.note_event left: events, and grants with their amount."""
+        """Count what base.note_event left: events, and grants with their amount."""
         for word in events.split():
             event, _, amount = word.partition("=")
             if amount:

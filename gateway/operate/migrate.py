@@ -1,8 +1,14 @@
 """Brings a database to what the files in ``sql/`` say, and back.
 
 Migrations run once, in order, each in one transaction with its bookkeeping. Functions and
-policies are the current truth: all of them are written again at every deploy, in one transaction,
-and functions that no file defines any more are dropped. One deploy at a time: the others wait.
+policies are the current truth: all of them are written again at every deploy, in one transaction.
+One deploy at a time: the others wait.
+
+The release before goes on serving meanwhile. So the first deploy of a release leaves what its
+gateways may still call: functions that no file defines any more, and the ``.post.`` migrations that
+take away what those use. The next deploy of the same files, when the old gateways have gone, drops
+the functions and applies the migrations. A new database has had no release before: there one deploy
+does all.
 
 Clients go on meanwhile. A policy takes its table for itself alone, so tables that are as their file left
 them are passed over. Who waits for a table makes all that come later wait as well, so a deploy waits
@@ -13,9 +19,10 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +39,7 @@ from yoyo.migrations import Migration, MigrationList
 from gateway import private_files
 from gateway.problems import OperatorError
 
-SCHEMAS = ("auth", "credits", "api")
+SCHEMAS = ("base", "auth", "_auth", "credits", "_credits", "api")
 DEFINERS = ("mana_auth", "mana_ledger", "mana_auditor")
 ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_backend", "mana_reader")
 MONITOR = "mana_monitor"  # what an exporter logs in as
@@ -79,14 +86,24 @@ def apply(url: str, report: Report, directory: Path = SQL, upto: str | None = No
     with _locked(url) as connection, _yoyo(url) as backend:
         migrations = _migrations(directory)
         _refuse_edited(connection, backend, migrations)
-        for migration in backend.to_apply(migrations):
-            if upto is None or migration.id <= upto:
-                report(f"migration {migration.id}")
-                _patiently(partial(_apply_one, backend, migration))
-        if upto is None:
-            report("functions and policies")
-            connection.add_notice_handler(lambda notice: _report_warning(notice, report))
-            _write_repeatables(connection, directory)
+        pending = [m for m in backend.to_apply(migrations) if upto is None or m.id <= upto]
+        if upto is not None:
+            _apply_each(backend, pending, report)
+            return
+        release = _release(directory)
+        finishes = _finishes(connection, release)
+        _apply_each(backend, [m for m in pending if not _is_late(m)], report)
+        report("functions and policies")
+        connection.add_notice_handler(lambda notice: _report_warning(notice, report))
+        _write_repeatables(connection, directory, finishes)
+        connection.execute(
+            "insert into deploy.release values (true, %s) on conflict (id) do update set sha256 = excluded.sha256",
+            (release,),
+        )
+        if finishes:
+            _apply_each(backend, [m for m in pending if _is_late(m)], report)
+        else:
+            report("what the release before uses stays until the next deploy")
 
 
 def rollback(url: str, report: Report, directory: Path = SQL, count: int | None = 1) -> None:
@@ -175,7 +192,7 @@ def _has_password(connection: psycopg.Connection) -> bool:
 def write_database_settings(url: str) -> None:
     """Write what a copy of a database does not have: its own grants and settings."""
     with connect(url) as connection:
-        _run_file(connection, SQL / "policies" / "database.sql")
+        _run_file(connection, SQL / "policies" / "database.sql", SQL)
 
 
 def connect(url: str) -> psycopg.Connection:
@@ -240,6 +257,26 @@ def _checksum(migration: Migration) -> str:
     return _sha256(Path(migration.path))
 
 
+def _is_late(migration: Migration) -> bool:
+    """Whether it waits until the gateways of the release before have gone."""
+    return ".post." in str(migration.id)
+
+
+def _release(directory: Path) -> str:
+    """What tells this release's files from those of any other."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.rglob("*.sql")):
+        digest.update(f"{path.relative_to(directory)} {_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _finishes(connection: psycopg.Connection, release: str) -> bool:
+    """Whether nobody uses what another release left: this one was deployed before, or none was."""
+    connection.execute("create table if not exists deploy.release (id boolean primary key check (id), sha256 text)")
+    row = connection.execute("select sha256 from deploy.release").fetchone()
+    return row == (release,) or not connection.execute(_ROUTINES, {"schemas": list(SCHEMAS)}).fetchall()
+
+
 def _refuse_edited(connection: psycopg.Connection, backend: DatabaseBackend, migrations: MigrationList) -> None:
     """Yoyo knows a migration by its name alone; this is what notices that its text has changed."""
     connection.execute("create table if not exists deploy.checksums (id text primary key, sha256 text not null)")
@@ -255,6 +292,12 @@ def _refuse_edited(connection: psycopg.Connection, backend: DatabaseBackend, mig
 def _report_warning(notice: psycopg.errors.Diagnostic, report: Report) -> None:
     if notice.severity_nonlocalized == "WARNING":
         report(f"warning: {notice.message_primary}")
+
+
+def _apply_each(backend: DatabaseBackend, migrations: Iterable[Migration], report: Report) -> None:
+    for migration in migrations:
+        report(f"migration {migration.id}")
+        _patiently(partial(_apply_one, backend, migration))
 
 
 def _apply_one(backend: DatabaseBackend, migration: Migration) -> None:
@@ -294,21 +337,48 @@ def _patiently(attempt: Callable[[], None]) -> None:
         time.sleep(random.uniform(*PAUSE))  # noqa: S311 - no secret
 
 
-def _write_repeatables(connection: psycopg.Connection, directory: Path) -> None:
+def _write_repeatables(connection: psycopg.Connection, directory: Path, finishes: bool) -> None:
     functions = sorted((directory / "functions").rglob("*.sql"))
     with _errors_named("functions and policies"), connection.transaction():
         connection.execute(LOCK_TIMEOUT)
         connection.execute("set local check_function_bodies = off")
         written = _written(connection, directory)
         # The files say all that is granted: what an earlier release granted beyond that goes.
+        callers = connection.execute(_CALLERS, {"schemas": list(SCHEMAS)}).fetchall()
         _execute_each(connection, _REVOKE_ALL, written)
         # To own a function or a view takes CREATE on its schema; nobody keeps that beyond this transaction.
         _execute_for_each(connection, "grant create on schema {} to {}", SCHEMAS, DEFINERS)
-        for path in functions:
-            _run_file(connection, path)
-        # Late, because from here on clients wait until the commit.
-        _patiently(partial(_write_policies, connection, directory, written))
+        with connection.transaction():  # a savepoint, which is how _STALE knows what no file has written
+            for path in functions:
+                _write_function(connection, path, directory)
+        if finishes:
+            # Policies that use a function are written or dropped before it is.
+            _patiently(partial(_write_policies, connection, directory, written))
+            _execute_each(connection, _DROP_STALE)
+        else:
+            stale = {name for (name,) in connection.execute(_STALE, {"schemas": list(SCHEMAS)})}
+            for name, caller in callers:
+                if name in stale:
+                    connection.execute(f"grant execute on routine {name} to {caller}".encode())
+            # Late, because from here on clients wait until the commit.
+            _patiently(partial(_write_policies, connection, directory, written))
         _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
+
+
+def _write_function(connection: psycopg.Connection, path: Path, directory: Path) -> None:
+    try:
+        with connection.transaction():
+            _run_file(connection, path, directory)
+    except OperatorError as error:
+        if not isinstance(error.__cause__, psycopg.errors.InvalidFunctionDefinition):
+            raise
+        # It returns another type than before, and CREATE OR REPLACE cannot change that.
+        signature = _SIGNATURE.search(path.read_text())
+        if signature is None:
+            raise
+        without_defaults = re.sub(r"\s+default\s+[^,)]+", "", signature[1])
+        connection.execute(f"drop function if exists {without_defaults}".encode())
+        _run_file(connection, path, directory)
 
 
 def _write_policies(connection: psycopg.Connection, directory: Path, written: list[str]) -> None:
@@ -323,8 +393,8 @@ def _write_policies(connection: psycopg.Connection, directory: Path, written: li
             raise _in_use("functions and policies") from error
         for path in sorted((directory / "policies").rglob("*.sql")):
             if f"{path.parent.name}.{path.stem}" not in written:
-                _run_file(connection, path)
-        _execute_each(connection, _DROP_STALE, written)
+                _run_file(connection, path, directory)
+        _execute_each(connection, _DROP_STALE_POLICIES, written)
         for relation, fingerprint in _fingerprints(connection, directory).items():
             connection.execute(
                 "insert into deploy.policies values (%s, %s)"
@@ -363,22 +433,38 @@ def _execute_each(connection: psycopg.Connection, query: LiteralString, written:
         connection.execute(cast("LiteralString", statement))
 
 
-# Policies go first: they use functions.
-_DROP: LiteralString = """
+_POLICIES: LiteralString = """
     select 'drop policy ' || quote_ident(p.polname) || ' on ' || p.polrelid::regclass
       from pg_policy as p
       join pg_class as c on c.oid = p.polrelid
       join pg_namespace as n on n.oid = c.relnamespace
-     where n.nspname = any(%(schemas)s) and c.oid::regclass::text <> all(%(written)s) {and_stale}
-    union all
+     where n.nspname = any(%(schemas)s) and c.oid::regclass::text <> all(%(written)s)
+"""
+_ROUTINES: LiteralString = """
     select 'drop routine ' || p.oid::regprocedure
       from pg_proc as p
       join pg_namespace as n on n.oid = p.pronamespace
-     where n.nspname = any(%(schemas)s) {and_stale}
+     where n.nspname = any(%(schemas)s)
 """
-_DROP_ALL = _DROP.replace("{and_stale}", "")
-# What is older than this transaction, no file defines any more. (What a savepoint wrote is younger.)
-_DROP_STALE = _DROP.replace("{and_stale}", "and age(p.xmin) > 0")
+_DROP_ALL = _POLICIES + " union all " + _ROUTINES  # policies go first: they use functions
+# What is older than this transaction, no file has written. (What a savepoint wrote is younger.)
+_DROP_STALE_POLICIES = _POLICIES + " and age(p.xmin) > 0"
+# Files are written in a savepoint, privileges taken away before it: so what is as old as this transaction, or older.
+_DROP_STALE = _ROUTINES + " and age(p.xmin) >= 0"
+_STALE: LiteralString = """
+    select p.oid::regprocedure::text
+      from pg_proc as p
+      join pg_namespace as n on n.oid = p.pronamespace
+     where n.nspname = any(%(schemas)s) and age(p.xmin) >= 0
+"""
+_CALLERS: LiteralString = """
+    select p.oid::regprocedure::text, g.grantee::regrole::text
+      from pg_proc as p
+      join pg_namespace as n on n.oid = p.pronamespace
+     cross join lateral aclexplode(p.proacl) as g
+     where n.nspname = any(%(schemas)s) and g.grantee <> p.proowner and g.grantee <> 0
+"""
+_SIGNATURE = re.compile(r"create or replace function\s+([\w.]+\s*\((?:[^()]|\([^()]*\))*\))")
 
 # By name: sessions come before users, as in most calls. Every file begins with this ALTER TABLE, which takes
 # an owner; LOCK TABLE would take privileges that nobody has on the ledger. One statement, for its timeout.
@@ -433,6 +519,6 @@ _REVOKE_ALL: LiteralString = """
 """
 
 
-def _run_file(connection: psycopg.Connection, path: Path) -> None:
-    with _errors_named(str(path.relative_to(path.parents[2]))):
+def _run_file(connection: psycopg.Connection, path: Path, directory: Path) -> None:
+    with _errors_named(str(path.relative_to(directory))):
         connection.execute(path.read_bytes())

@@ -121,6 +121,6 @@ def access_token_body(body: bytes, issuer: TokenIssuer) -> bytes:
     """What the database answered to a login or refresh, with its claims turned into a token."""
     answer: dict[str, object] = msgspec.json.decode(body)
     claims = answer.pop("claims")
-    assert isinstance(claims, dict)  # noqa: S101 - api.session_grant_response makes it
+    assert isinstance(claims, dict)  # noqa: S101 - api.session makes it
     answer |= {"accessToken": issuer.sign(claims), "expiresIn": issuer.ttl, "tokenType": "Bearer"}
     return msgspec.json.encode(answer)

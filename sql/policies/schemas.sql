@@ -1,8 +1,12 @@
--- Who may look into which schema. Nobody but the owner may create in one.
+-- Who may look into which schema. Nobody but the owner may create in one, and nobody but the owner of its
+-- functions looks into the insides, _auth and _credits.
 revoke all on schema public from public;
-revoke all on schema auth, credits, api, extensions from public;
+revoke all on schema base, auth, _auth, credits, _credits, api, extensions from public;
 
+grant usage on schema base to mana_auth, mana_ledger, mana_gateway;
 grant usage on schema auth to mana_auth, mana_ledger, mana_gateway, mana_backend;
+grant usage on schema _auth to mana_auth;
 grant usage on schema credits to mana_auth, mana_ledger, mana_auditor, mana_gateway, mana_backend, mana_reader;
+grant usage on schema _credits to mana_ledger;
 grant usage on schema api to mana_gateway;
 grant usage on schema extensions to mana_auth;

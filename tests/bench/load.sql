@@ -18,10 +18,22 @@ language plpgsql
 as $$
 begin
     execute format(
-        'create or replace function auth.password_cost() returns int language sql immutable as %L',
+        'create or replace function _auth.password_cost() returns int language sql immutable as %L',
         format('select %s', p_cost)
     );
 end
+$$;
+
+-- Paid credits of the user of this transaction.
+create function bench.move(
+    p_type credits.transaction_type, p_counter_account credits.account, p_paid bigint, p_description text, p_app_id text
+)
+returns void
+language sql
+as $$
+    select _credits.post_movements(array[row(
+        auth.uid(), p_type, p_counter_account, 0, p_paid, p_description, p_app_id, null, null, null, null
+    )::credits.movement])
 $$;
 
 create procedure bench.load(p_users int, p_callers int, p_digest text, p_past int, p_depth int)
@@ -37,14 +49,14 @@ begin
 
     for i in 0 .. p_callers - 1 loop
         select body into v_answer
-          from api.login('{}', format('user%s@example.com', i), p_digest, null, null, '7 days');
+          from api.log_in('{}', format('user%s@example.com', i), p_digest, null, null, '7 days');
         insert into bench.callers (n, user_id, email, digest, claims)
         values (
             i, (v_answer -> 'user' ->> 'id')::uuid, v_answer -> 'user' ->> 'email', p_digest, v_answer ->> 'claims'
         );
-        perform credits.post_movement('purchase', 'sales', 0, 1000000000, 'For the benchmark');
+        perform bench.move('purchase', 'sales', 1000000000, 'For the benchmark', null);
         for j in 1 .. case when i = 0 then p_depth else p_past end loop
-            perform credits.post_movement('usage', 'usage', 0, -1, 'The past', 'bench');
+            perform bench.move('usage', 'usage', -1, 'The past', 'bench');
         end loop;
     end loop;
 
@@ -82,7 +94,7 @@ begin
                 user_id, id, type, amount, balance_before, balance_after, free_after, total_spent_after, version,
                 app_id, description, idempotency_key, created_at, completed_at
             )
-            select b.user_id, auth.uuid_v7(at.time),
+            select b.user_id, base.uuid_v7(at.time),
                    case when j = 1 then 'purchase' else 'usage' end::credits.transaction_type,
                    move.amount, move.after - move.amount, move.after, b.free_credits_remaining,
                    b.total_spent + j - 1, b.version + j, case when j > 1 then 'bench' end, 'The past', 'past-' || j,
@@ -124,8 +136,8 @@ declare
     v_user_id uuid;
 begin
     for v_user_id in select user_id from bench.callers loop
-        perform auth.assume_user(v_user_id);
-        return next (auth.create_session(null, null, '7 days')).refresh_token;
+        perform _auth.assume_user(v_user_id);
+        return next (_auth.create_session(null, null, '7 days')).refresh_token;
     end loop;
 end
 $$;

@@ -37,12 +37,13 @@ SHORTEST_LOGIN = 8  # seconds of logging in: with so many waiting, one answer ta
 
 # The call of each route, which pgbench runs. A random number picks the row that has its arguments.
 _DIRECT = {
-    "balance": "get_balance(c.user_id, c.claims, '{}')",
-    "use": "use_credits(c.user_id, c.claims, '{}', 1, 'bench', 'One request', gen_random_uuid()::text, null, null)",
+    "balance": "get_balance(array[c.user_id], array[c.claims], array['{}'])",
+    "use": "use_credits(array[c.user_id], array[c.claims], array['{}'], array[1], array['bench'], array['One request'],"
+    " array[gen_random_uuid()::text], array[null::jsonb], array[null::bigint])",
     "page": "list_transactions(c.user_id, c.claims, '{}', 50, 0, null, null, null)",
     "deep_page": "list_transactions(c.user_id, c.claims, '{}', 50, 0, c.before, null, null)",
     "validate": "validate(c.user_id, c.claims, '{}')",
-    "login": "login('{}', c.email, c.digest, null, null, '7 days')",
+    "login": "log_in('{}', c.email, c.digest, null, null, '7 days')",
 }
 
 

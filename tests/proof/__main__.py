@@ -138,7 +138,7 @@ def enumeration(samples: int, seed: int) -> None:
 @click.option("--sample", type=int, help="so many, drawn from all files alike; all of them without it")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--jobs", default=2, show_default=True)
-@click.option("--files", multiple=True, help="a glob like 'sql/functions/credits/*.sql'; many times if need be")
+@click.option("--files", multiple=True, help="a glob like 'sql/functions/credits/**/*.sql'; many times if need be")
 @click.option("--only", default="", help="a part of the line that names the mutant, to try one again")
 @click.option("--minutes", default=math.inf, help="begin no other after that time")
 def mutants(*, sample: int | None, seed: int, jobs: int, files: tuple[str, ...], only: str, minutes: float) -> None:

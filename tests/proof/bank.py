@@ -501,8 +501,10 @@ class _Clerk:
                         "select from credits.balances where user_id = %s for no key update", (user_id,)
                     )
                     cursor = await connection.execute(
-                        "select id::text, version from credits.post_movement('adjustment', 'adjustments', %s, %s, %s)",
-                        (free, paid, text),
+                        "select id::text, version from _credits.post_movements(array[row("
+                        "    %s, 'adjustment', 'adjustments', %s, %s, %s, null, null, null, null, null"
+                        ")::credits.movement])",
+                        (user_id, free, paid, text),
                     )
                     [(identity, version)] = await cursor.fetchall()
             except (psycopg.OperationalError, OSError):

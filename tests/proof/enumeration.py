@@ -81,7 +81,7 @@ def soak(samples: int, seed: int) -> int:
         cluster = stack.enter_context(start_server(SLOW_DISK))
         cluster.prepare()
         database = stack.enter_context(cluster.database())
-        database.query((ROOT / "sql" / "functions" / "auth" / "password_cost.sql").read_text())
+        database.query((ROOT / "sql" / "functions" / "_auth" / "passwords" / "password_cost.sql").read_text())
         gateway = stack.enter_context(Gateway(database.gateway_url))
         return asyncio.run(_report(database, gateway, samples, seed))
 

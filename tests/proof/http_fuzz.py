@@ -19,8 +19,8 @@ CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 
 # Who calls, and what. Only the first logout of a token finds a session, so it is called apart.
 EVERYTHING: Sequence[str] = ()
-ALL_BUT_LOGOUT = ("--exclude-operation-id", "logout")
-LOGOUT = ("--include-operation-id", "logout")
+ALL_BUT_LOGOUT = ("--exclude-operation-id", "log_out")
+LOGOUT = ("--include-operation-id", "log_out")
 
 
 def run(

@@ -27,7 +27,18 @@ import psycopg
 from psycopg.rows import dict_row
 
 from gateway.api.routes import ROUTES
-from support import Cluster, Database, Gateway, PgBouncer, Service, Session, backend_login, start_cluster, together
+from support import (
+    Cluster,
+    Database,
+    Gateway,
+    PgBouncer,
+    Service,
+    Session,
+    as_array,
+    backend_login,
+    start_cluster,
+    together,
+)
 
 PLAN_CACHE_MODES = ("force_custom_plan", "force_generic_plan")
 SERVER_CONNECTIONS = 3  # that all clients of a role share
@@ -95,7 +106,7 @@ alter table credits.transactions add constraint refused check (description not l
 
 _PURCHASES = """
 insert into credits.purchases (user_id, id, credits, price_euro_cents, stripe_payment_intent_id, created_at)
-select id, auth.uuid_v7(now()), 1, 1, split_part(email, '@', 1), now()
+select id, base.uuid_v7(now()), 1, 1, split_part(email, '@', 1), now()
   from auth.users where email = any(%s)
 returning user_id::text, id::text
 """
@@ -267,6 +278,8 @@ class AsGateway(Sql):
         route = _ROUTES[function]
         given = [user.session.user_id, user.claims if claims is None else claims, "{}", *arguments]
         given += [None] * (len(route.parameters) - len(given))
+        if route.serves_many:
+            given = [as_array([value]) for value in given]
         return self._answers(await self._rows((route.sql, given)))[0]
 
     def _answers(self, answer: Answer, count: int = 1) -> list[Answer]:
@@ -306,8 +319,8 @@ class AsGateway(Sql):
             [user.session.user_id, user.claims, "{}", *self._arguments(body)]
             for user, body in zip(users, bodies, strict=True)
         ]
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        return self._answers(await self._rows((_ROUTES["use_credits"].batch_sql, columns)), len(users))
+        columns = [as_array(column) for column in zip(*rows, strict=True)]
+        return self._answers(await self._rows((_ROUTES["use_credits"].sql, columns)), len(users))
 
     def peculiar(self, user: User, other: User) -> dict[str, tuple[str, Call]]:
         return {

@@ -268,12 +268,15 @@ class Model:
     ) -> Outcome:
         """200 with the movement, 402, 409 or 422; free credits go first.
 
-        A daily grant that is due is paid first. With a session, as over HTTP, it stays paid when the
-        answer is 402; in SQL the refusal is raised and takes it back, as 409 and 422 do everywhere.
-        ``expected_version`` speaks of the balance before that grant. A retry comes before all of it.
+        A daily grant that is due is paid first. With a session, as over HTTP, it stays paid whatever the
+        answer is; in SQL a refusal is raised and takes it back. ``expected_version`` speaks of the
+        balance before that grant.
         """
         if refusal := self._caller(at, user, session):
             return refusal
+        found_version = user.version
+        if session:
+            self._pay_daily(user, at)
         earlier = user.keys.get(key) if key is not None else None
         if earlier:
             asked = ("usage", -amount, app_id, description, metadata)
@@ -281,12 +284,10 @@ class Model:
                 return Outcome(422, "idempotency_key_reused")
             self._pay_daily(user, at)
             return Outcome(200, user=user, movement=earlier, replayed=True)
-        if expected_version is not None and expected_version != user.version:
+        if expected_version is not None and expected_version != found_version:
             return Outcome(409, "version_conflict")
         due = self.daily_free if self.window(user, at) > user.window else 0
         if amount > user.free + user.paid + due:
-            if session:
-                self._pay_daily(user, at)
             return Outcome(402, "insufficient_credits")
         self._pay_daily(user, at)
         free = min(amount, user.free)

@@ -38,8 +38,9 @@ SECONDS = 900  # for one run of tests; who takes longer hangs, and was caught
 
 # What is mutated by default, and which tests in Python it has to pass, the likeliest first.
 TESTS = {
-    "sql/functions/credits/*.sql": "credits batches backends verify isolation races cli",
-    "sql/functions/auth/*.sql": "sessions registration enumeration batches isolation races",
+    "sql/functions/*credits/**/*.sql": "credits batches backends verify isolation races cli",
+    "sql/functions/*auth/**/*.sql": "sessions registration enumeration batches isolation races",
+    "sql/functions/base/**/*.sql": "credits registration sessions batches",
     "sql/policies/**/*.sql": "isolation credits sessions backends deploy",
     "sql/migrations/0002.auth-tables.sql": "sessions registration",
     "sql/migrations/0003.credits-tables.sql": "registration credits backends verify",

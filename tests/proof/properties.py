@@ -40,7 +40,7 @@ from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import KeyDirectory, KeyRing
 from proof.model import DAY, GRACE, KEPT, TICK, Model, Movement, Outcome, Token, User
 from proof.model import Session as Login
-from support import PASSWORD, Cluster, Database, Gateway, Service, backend_login, start_cluster
+from support import PASSWORD, Cluster, Database, Gateway, Service, as_array, backend_login, start_cluster
 
 START = datetime(2031, 12, 31, 22, tzinfo=UTC)
 ACCESS_TTL = timedelta(minutes=15)
@@ -57,7 +57,7 @@ _FROZEN_CLOCK = """
 create table test.moment (at timestamptz not null);
 insert into test.moment values (now());
 grant select on test.moment to public;
-create or replace function auth.clock() returns timestamptz language sql volatile as 'select at from test.moment';
+create or replace function base.clock() returns timestamptz language sql volatile as 'select at from test.moment';
 """
 
 _BALANCES = """
@@ -212,7 +212,7 @@ class Machine(RuleBasedStateMachine):
     @rule(target=users, email=EMAIL)
     def register(self, email: str) -> Any:
         expected = self.model.register(self.at, email)
-        answer = self.ask("register", email=email, password=PASSWORD)
+        answer = self.ask("register_user", email=email, password=PASSWORD)
         if not agree(expected, answer):
             return multiple()
         assert expected.user
@@ -223,7 +223,7 @@ class Machine(RuleBasedStateMachine):
     @rule(target=devices, email=EMAIL, right=st.sampled_from([True, True, True, False]))
     def log_in(self, email: str, right: bool) -> Any:
         expected = self.model.login(self.at, email, right_password=right)
-        answer = self.ask("login", email=email, password=PASSWORD if right else "not the password")
+        answer = self.ask("log_in", email=email, password=PASSWORD if right else "not the password")
         if not agree(expected, answer):
             return multiple()
         assert expected.token
@@ -253,7 +253,7 @@ class Machine(RuleBasedStateMachine):
     def refresh(self, device: Device, which: str) -> None:
         token, text = pick(device, which)
         expected = self.model.refresh(self.at, token)
-        answer = self.ask("refresh", refreshToken=text)
+        answer = self.ask("refresh_session", refreshToken=text)
         if agree(expected, answer):
             self.keep(device, expected, answer)
 
@@ -267,12 +267,12 @@ class Machine(RuleBasedStateMachine):
     @rule(device=devices)
     def log_out(self, device: Device) -> None:
         expected = self.refusal(device) or self.model.log_out(self.at, device.login)
-        agree(expected, self.ask("logout", device))
+        agree(expected, self.ask("log_out", device))
 
     @rule(device=devices, which=WHICH)
     def log_out_by_refresh_token(self, device: Device, which: str) -> None:
         token, text = pick(device, which)
-        agree(self.model.log_out_by_token(self.at, token), self.ask("logout", refreshToken=text))
+        agree(self.model.log_out_by_token(self.at, token), self.ask("log_out", refreshToken=text))
 
     @rule(device=devices)
     def validate(self, device: Device) -> None:
@@ -478,7 +478,10 @@ class InSql(Machine):
         elif "refresh_token" in given:
             given["user_id"] = given["refresh_token"].partition(".")[0]
         route = _ROUTES[function]
+        given["password_digest"] = given.get("password")
         arguments = [_argument(given.get(name)) for name in route.parameters]
+        if route.serves_many:
+            arguments = [as_array([value]) for value in arguments]
         connection = self.world.as_gateway
         try:
             cursor = psycopg.RawCursor(connection, row_factory=dict_row).execute(route.sql.encode(), arguments)

@@ -23,24 +23,27 @@ from typing import Any
 import psycopg
 from psycopg.types.string import TextLoader
 
+from gateway.api.routes import ROUTES
 from gateway.operate.migrate import DEFINERS, SCHEMAS
 from gateway.tokens import passwords
 from support import PASSWORD, PEPPER, ROOT, Database, Session, backend_login
 
+_ROUTES = {route.function for route in ROUTES}
 RUNTIME_ROLES = ("mana_gateway", "mana_backend", "mana_reader")
 
 # Internal functions that check nothing: what they cannot bear, their callers never pass.
 TRUSTING = {
-    "auth.uuid_v7": "its time is that of auth.clock()",
-    "auth.create_session": "auth.log_in has checked the device and the lifetime",
-    "auth.record_event": "the events are named in the functions of auth",
-    "auth.revoke_session": "the reasons are named in the functions of auth",
-    "credits.grant_window": "its times are those of a balance and of auth.clock()",
-    "credits.balance_summary": "its row is one of credits.balances",
-    "credits.receipt": "its row is one of credits.transactions",
+    "base.uuid_v7": "its time is that of base.clock()",
+    "_auth.create_session": "auth.log_in has checked the device and the lifetime",
+    "_auth.record_event": "the events are named in the functions of auth",
+    "_auth.revoke_session": "the reasons are named in the functions of auth",
+    "base.refuse": "the codes are named in its callers, and it refuses by raising",
+    "credits.grant_window": "its times are those of a balance and of base.clock()",
+    "_credits.due_window": "its times are those of a balance and of base.clock()",
+    "_credits.balance_summary": "its row is one of credits.balances",
+    "_credits.receipt": "its row is one of credits.transactions",
     "credits.open_account": "its time is that of auth.register_user, which makes the user",
-    "credits.post_movement": "the amounts and the texts were checked by whoever moves them",
-    "credits.post_movements": "the amounts and the texts were checked by whoever moves them",
+    "_credits.post_movements": "the amounts and the texts were checked by whoever moves them",
 }
 
 _FUNCTIONS = """
@@ -112,9 +115,10 @@ class Function:
 def declared(function: str) -> frozenset[tuple[int, str]]:
     """Status and code of all that the function's header says it raises or returns."""
     schema, _, name = function.partition(".")
-    header = (ROOT / "sql" / "functions" / schema / f"{name}.sql").read_text().partition("create or replace")[0]
+    [file] = (ROOT / "sql" / "functions" / schema).glob(f"*/{name}.sql")
+    header = file.read_text().partition("create or replace")[0]
     pairs = {(int(status), code) for status, code in re.findall(r"\b(?:PT)?(\d{3})[ ]+(\w+_\w+|not_found)", header)}
-    for other in re.findall(r"(?:as|what) (\w+\.\w+) (?:does|raises)", header):
+    for other in re.findall(r"(?:as|what) (\w+\.\w+) (?:does|raises|refuses|returns)", header):
         pairs |= declared(other)
     return frozenset(pairs)
 
@@ -260,13 +264,12 @@ class SqlFuzz:
                     return f"{state} {code}"
                 self.reached.add(outcome)
                 return None
-        # api.response: a refusal that is returned is declared as well.
-        if function.schema == "api" and rows and isinstance(rows[0][0], int) and rows[0][0] >= 400:
+        # api.reply: a refusal that is returned is declared as well.
+        if function.schema == "api" and function.name in _ROUTES and rows and (rows[0][0] or 0) >= 400:
             outcome = (rows[0][0], rows[0][1]["code"])
-            if outcome in declared(function.qualified):
-                self.reached.add(outcome)
-            elif outcome[1] not in arguments:  # session_grant_response says the code that it is given
+            if outcome not in declared(function.qualified):
                 return f"returned {outcome}"
+            self.reached.add(outcome)
         return None
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 import psycopg
 
+from gateway.operate.migrate import SCHEMAS
+
 CALL = 1000  # points of the first call are numbered from here, of the second from 2000, ..
 
 _POINTS = """
@@ -48,7 +50,7 @@ $$;
 # A statement begins where the function does, after a semicolon, and in each branch; it matters when it
 # looks at the database, or calls what may.
 _BEFORE_A_STATEMENT = re.compile(r"^(?! *--)(begin|.*;|.*\b(then|else))( *--.*)?$")
-_MATTERS = re.compile(r"\b(select|insert|update|delete|perform|exists)\b|\b(auth|credits|api)\.\w+\(")
+_MATTERS = re.compile(r"\b(select|insert|update|delete|perform|exists)\b|\b(base|_?auth|_?credits|api)\.\w+\(")
 
 
 def prepare(connection: psycopg.Connection[Any]) -> int:
@@ -57,7 +59,8 @@ def prepare(connection: psycopg.Connection[Any]) -> int:
     functions = connection.execute(
         """select pg_get_functiondef(p.oid)
              from pg_proc as p join pg_language as l on l.oid = p.prolang
-            where l.lanname = 'plpgsql' and p.pronamespace::regnamespace::text in ('auth', 'credits', 'api')"""
+            where l.lanname = 'plpgsql' and p.pronamespace::regnamespace::text = any(%s)""",
+        (list(SCHEMAS),),
     ).fetchall()
     for (definition,) in functions:
         connection.execute(with_points(definition).encode())

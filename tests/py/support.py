@@ -33,6 +33,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg import sql
 
+from gateway.database.lanes import array_literal
 from gateway.operate import migrate
 from gateway.operate.local_postgres import NOT_DURABLE, LocalPostgres
 from gateway.operate.postgres_processes import account_for
@@ -52,13 +53,13 @@ EVERY_GATEWAY = pytest.mark.parametrize("either_gateway", ["direct", "pgbouncer"
 
 # bcrypt that takes no time, and a clock that a test can move: in the databases of tests alone.
 _FOR_TESTS = """
-create or replace function auth.password_cost() returns int language sql immutable as 'select 4';
+create or replace function _auth.password_cost() returns int language sql immutable as 'select 4';
 create schema test;
 create table test.clock (shift interval not null);
 insert into test.clock values ('0');
 grant usage on schema test to public;
 grant select on test.clock to public;
-create or replace function auth.clock() returns timestamptz language sql volatile
+create or replace function base.clock() returns timestamptz language sql volatile
 as 'select clock_timestamp() + shift from test.clock';
 """
 
@@ -85,7 +86,7 @@ class Database:
             return cursor.fetchall() if cursor.description else []
 
     def move_clock(self, shift: timedelta) -> None:
-        """Let auth.clock() run this much ahead of the real time, from now on."""
+        """Let base.clock() run this much ahead of the real time, from now on."""
         # In seconds: a day of an interval is a calendar day, of 23 hours at times.
         self.query("update test.clock set shift = make_interval(secs => %s)", shift.total_seconds())
 
@@ -96,7 +97,10 @@ class Database:
             connection.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
             connection.execute("set local role mana_ledger")
             connection.execute(
-                "select credits.post_movement('adjustment', 'adjustments', %s, %s, 'a gift')", (free, paid)
+                "select _credits.post_movements(array[row("
+                "    %s, 'adjustment', 'adjustments', %s, %s, 'a gift', null, null, null, null, null"
+                ")::credits.movement])",
+                (user_id, free, paid),
             )
 
     def assert_ledger_is_sound(self) -> None:
@@ -334,6 +338,11 @@ def public_directory() -> Path:
     directory = Path(tempfile.mkdtemp(prefix="mana-test-"))
     directory.chmod(0o711)
     return directory
+
+
+def as_array(values: Sequence[object]) -> str:
+    """An argument of a function that serves many users, as the gateway sends it: an element for each call."""
+    return array_literal([None if value is None else str(value).encode() for value in values]).decode()
 
 
 def free_port() -> int:

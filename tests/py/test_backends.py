@@ -305,7 +305,8 @@ def test_a_backend_has_no_privilege_on_any_table(backend: Connection) -> None:
         """select c.oid::regclass::text as name
              from pg_class as c
              join pg_namespace as n on n.oid = c.relnamespace
-            where n.nspname in ('auth', 'credits', 'api') and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')"""
+            where n.nspname in ('base', 'auth', '_auth', 'credits', '_credits', 'api')
+              and c.relkind in ('r', 'p', 'v', 'm', 'S', 'f')"""
     ).fetchall()
     assert len(tables) >= 15
     for table in tables:
@@ -330,7 +331,7 @@ def test_a_backend_can_call_these_functions_and_no_others(backend: Connection) -
         """select format('%s.%s', n.nspname, p.proname) as name
              from pg_proc as p
              join pg_namespace as n on n.oid = p.pronamespace
-            where n.nspname in ('auth', 'credits', 'api')
+            where n.nspname in ('base', 'auth', '_auth', 'credits', '_credits', 'api')
               and has_schema_privilege(n.oid, 'usage')
               and has_function_privilege(p.oid, 'execute')"""
     ).fetchall()
@@ -348,7 +349,8 @@ def test_a_backend_can_call_these_functions_and_no_others(backend: Connection) -
         "auth.register_user('a@example.com', 'digest')",
         "auth.set_role('a@example.com', 'admin')",
         "credits.open_account(now())",
-        "credits.post_movement('bonus', 'adjustments', 1000, 0, 'a gift')",
+        "credits.spend_all(null, true)",
+        "_credits.post_movements(null)",
         "credits.configure(1000000)",
         "credits.verify_ledger()",
         "api.health()",

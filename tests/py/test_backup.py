@@ -51,7 +51,12 @@ class Shop:
                 "select set_config('request.jwt.claims', %s, true)", (json.dumps({"sub": self.user_id}),)
             )
             connection.execute("set local role mana_ledger")
-            connection.execute("select credits.post_movement('usage', 'usage', -1, 0, %s, 'tests')", (description,))
+            connection.execute(
+                "select _credits.post_movements(array[row("
+                "    %s, 'usage', 'usage', -1, 0, %s, 'tests', null, null, null, null"
+                ")::credits.movement])",
+                (self.user_id, description),
+            )
 
     def mana(self, *arguments: str, **environment: str) -> Result:
         """`mana` in this process, which is quicker."""

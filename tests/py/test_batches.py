@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from gateway.api.routes import ROUTES, Route
-from support import Database
+from gateway.api.routes import ROUTES
+from support import Database, as_array
 
 [USE] = [route for route in ROUTES if route.function == "use_credits"]
 PEOPLE = ("ada", "bob", "cleo")  # bob has logged out, and a grant is due to cleo
@@ -87,29 +87,25 @@ def _people(connection: Connection[Any], twin: str) -> dict[str, tuple[str, str]
         connection.execute("update test.clock set shift = %s", (timedelta(days=name != "cleo"),))
         email = f"{name}@{twin}.example.com"
         connection.execute("select auth.register_user(%s, 'digest')", (email,))
-        (answer,) = connection.execute("select body from api.login('{}', %s, 'digest', null, null, '7 days')", (email,))
+        (answer,) = connection.execute(
+            "select body from api.log_in('{}', %s, 'digest', null, null, '7 days')", (email,)
+        )
         people[name] = answer[0]["user"]["id"], json.dumps(answer[0]["claims"])
-    connection.execute("select api.logout(%s, %s, '{}', null)", people["bob"])
+    connection.execute("select api.log_out(%s, %s, '{}', null)", people["bob"])
     return people
 
 
 def _batch(connection: Connection[Any], calls: list[list[str | None]]) -> list[str | None]:
-    arrays = [list(values) for values in zip(*calls, strict=True)]
-    statement = re.sub(r"\$\d+", "%s", USE.batch_sql)
+    arrays = [as_array(values) for values in zip(*calls, strict=True)]
+    statement = re.sub(r"\$\d+", "%s", USE.sql)
     rows = connection.execute(f"select status, body::text, headers::text from ({statement}) as a".encode(), arrays)
     return [None if row[0] is None else IDS.sub("", str(row)) for row in rows]
 
 
 def _alone(connection: Connection[Any], call: list[str | None]) -> str:
-    statement = re.sub(r"\$\d+", "%s", USE.sql)
-    try:
-        with connection.transaction():
-            row = connection.execute(
-                f"select status, body::text, headers::text from ({statement}) as a".encode(), call
-            ).fetchone()
-    except psycopg.Error as error:
-        return f"{error.sqlstate} {error.diag.message_primary}"
-    return IDS.sub("", str(row))
+    [answer] = _batch(connection, [call])
+    assert answer
+    return answer
 
 
 def _state(connection: Connection[Any], people: dict[str, tuple[str, str]]) -> list[tuple[Any, ...]]:
@@ -124,11 +120,3 @@ def _state(connection: Connection[Any], people: dict[str, tuple[str, str]]) -> l
             (user_id,),
         )
     ]
-
-
-@pytest.mark.parametrize("route", [route for route in ROUTES if route.batch], ids=lambda route: route.function)
-def test_a_batch_names_the_types_of_its_function(route: Route, database: Database) -> None:
-    [(types,)] = database.query(
-        "select proargtypes::regtype[]::text[] from pg_proc where oid = to_regproc(%s)", f"api.{route.function}"
-    )
-    assert list(route.batch) == types

@@ -426,7 +426,9 @@ MANY = """
 do $$
 begin
     for i in 1..10100 loop
-        perform credits.post_movement('adjustment', 'adjustments', 0, 1, 'many');
+        perform _credits.post_movements(array[row(
+            auth.uid(), 'adjustment', 'adjustments', 0, 1, 'many', null, null, null, null, null
+        )::credits.movement]);
         if i % 100 = 0 then commit; end if;
     end loop;
 end
@@ -477,7 +479,7 @@ async def test_purchases_are_one_s_own_newest_first(database: Database, user: Se
         database.query(
             """insert into credits.purchases
                    (user_id, id, credits, price_euro_cents, stripe_payment_intent_id, created_at)
-               values (%s, auth.uuid_v7(clock_timestamp()), 10, %s, 'pi_' || %s, clock_timestamp())""",
+               values (%s, base.uuid_v7(clock_timestamp()), 10, %s, 'pi_' || %s, clock_timestamp())""",
             owner.user_id, price, str(price),
         )  # fmt: skip
     reply = await user.get("/api/v1/credits/purchases")

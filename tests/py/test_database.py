@@ -176,8 +176,8 @@ async def test_a_function_whose_result_changed_works_again_on_a_new_connection(
     session = await service.new_session()
     await together(*(session.balance() for _ in range(30)))
     with database.connect() as connection:
-        connection.execute("alter type api.response add attribute extra text")
-        connection.execute("alter type api.response drop attribute extra")
+        connection.execute("alter type api.reply add attribute extra text")
+        connection.execute("alter type api.reply drop attribute extra")
     assert await _answers_again(session)
 
 

@@ -30,6 +30,7 @@ MIGRATIONS = sorted(
 )
 IDS = [path.stem for path in MIGRATIONS]
 FIRST, *_, LAST = IDS
+PASSWORD_COST = Path("functions/_auth/passwords/password_cost.sql")
 
 # What the database at a migration can hold. The keys are the migrations that make the tables.
 ROWS = {
@@ -105,18 +106,22 @@ def left_over(database: Database) -> list[tuple[str, ...]]:
     """Schemas, extensions and policies of ours, and what is in those schemas."""
     return database.query(
         """
-        select 'schema', nspname from pg_namespace where nspname in ('auth', 'credits', 'api', 'extensions')
+        with ours as (
+            select oid, nspname from pg_namespace where nspname = any(%s) or nspname = 'extensions'
+        )
+        select 'schema', nspname from ours
         union all
         select 'extension', extname from pg_extension where extname <> 'plpgsql'
         union all
         select 'policy', polname from pg_policy
         union all
         select 'relation', oid::regclass::text from pg_class
-         where relnamespace in (select oid from pg_namespace where nspname in ('auth', 'credits', 'api', 'extensions'))
+         where relnamespace in (select oid from ours)
         union all
         select 'function', oid::regprocedure::text from pg_proc
-         where pronamespace in (select oid from pg_namespace where nspname in ('auth', 'credits', 'api', 'extensions'))
-        """
+         where pronamespace in (select oid from ours)
+        """,
+        list(migrate.SCHEMAS),
     )
 
 
@@ -283,7 +288,7 @@ def test_migrations_do_not_define_what_is_written_at_every_deploy(kind: str) -> 
 def test_an_edited_migration_is_refused(cluster: Cluster, empty: Database, copy: Path) -> None:
     apply(empty)
     before = schema(cluster, empty)
-    (copy / "functions" / "api" / "health.sql").unlink()
+    (copy / "functions" / "api" / "health" / "health.sql").unlink()
     for name in IDS:
         file = copy / "migrations" / f"{name}.sql"
         original = file.read_text()
@@ -315,34 +320,52 @@ def test_an_error_in_a_migration_is_named_and_leaves_nothing_of_it(
         apply(empty, copy)
     assert [m.applied for m in migrate.status(empty.admin_url)] == [name != LAST for name in IDS]
     apply(empty)
+    apply(empty)
     assert schema(cluster, empty) == fresh
 
 
 # ---------------------------------------------------------------- functions and policies
 
 
-def test_a_function_without_a_file_is_dropped(cluster: Cluster, empty: Database, copy: Path, fresh: str) -> None:
-    (copy / "functions" / "credits" / "extra.sql").write_text(
+def test_a_function_without_a_file_is_dropped_once_nobody_calls_it(
+    cluster: Cluster, empty: Database, copy: Path, fresh: str
+) -> None:
+    (copy / "functions" / "credits" / "packages" / "extra.sql").write_text(
         "create or replace function credits.extra(p_a int, p_b text[]) returns int language sql as 'select 1';"
+        "grant execute on function credits.extra to mana_gateway;"
     )
     apply(empty, copy)
-    assert empty.query("select credits.extra(1, null)") == [(1,)]
+    apply(empty)
+    with psycopg.connect(empty.admin_url) as connection:
+        connection.execute("set role mana_gateway")
+        assert connection.execute("select credits.extra(1, null)").fetchall() == [(1,)]
     apply(empty)
     assert schema(cluster, empty) == fresh
 
 
 def test_a_deleted_function_file_takes_its_function_with_it(empty: Database, copy: Path) -> None:
     apply(empty)
-    (copy / "functions" / "credits" / "seed_packages.sql").unlink()
+    (copy / "functions" / "credits" / "packages" / "seed_packages.sql").unlink()
+    apply(empty, copy)
     apply(empty, copy)
     assert empty.query("select to_regprocedure('credits.seed_packages()')") == [(None,)]
 
 
+def test_a_function_may_return_another_type(cluster: Cluster, empty: Database, copy: Path, fresh: str) -> None:
+    edit(
+        copy / "functions" / "credits" / "packages" / "seed_packages.sql",
+        lambda text: text.replace("returns int\n", "returns bigint\n"),
+    )
+    for directory in (copy, migrate.SQL, migrate.SQL):
+        apply(empty, directory)
+    assert schema(cluster, empty) == fresh
+
+
 def test_a_changed_function_is_replaced(cluster: Cluster, empty: Database, copy: Path, fresh: str) -> None:
-    edit(copy / "functions" / "auth" / "password_cost.sql", lambda text: text.replace("select 12", "select 4"))
+    edit(copy / PASSWORD_COST, lambda text: text.replace("select 12", "select 4"))
     apply(empty)
     apply(empty, copy)
-    assert empty.query("select auth.password_cost()") == [(4,)]
+    assert empty.query("select _auth.password_cost()") == [(4,)]
     apply(empty)
     assert schema(cluster, empty) == fresh
 
@@ -350,8 +373,11 @@ def test_a_changed_function_is_replaced(cluster: Cluster, empty: Database, copy:
 @pytest.mark.parametrize(
     ("file", "change"),
     [
-        ("functions/credits/use_credits.sql", lambda text: text.replace("language plpgsql", "language plpgsqll")),
-        ("functions/credits/verify_ledger.sql", lambda text: text + "\nselect 1 / 0;\n"),
+        (
+            "functions/credits/spending/use_credits.sql",
+            lambda text: text.replace("language plpgsql", "language plpgsqll"),
+        ),
+        ("functions/credits/ledger/verify_ledger.sql", lambda text: text + "\nselect 1 / 0;\n"),
         ("policies/credits/transactions.sql", lambda text: text.replace("to mana_ledger", "to nobody_at_all")),
         ("policies/schemas.sql", lambda text: text + "\nthis is no SQL;\n"),
     ],
@@ -362,8 +388,8 @@ def test_a_broken_file_is_named_and_leaves_everything_as_it_was(
     apply(empty)
     before = schema(cluster, empty)
     edit(copy / file, change)
-    edit(copy / "functions" / "auth" / "password_cost.sql", lambda text: text.replace("select 12", "select 4"))
-    (copy / "functions" / "credits" / "seed_packages.sql").unlink()
+    edit(copy / PASSWORD_COST, lambda text: text.replace("select 12", "select 4"))
+    (copy / "functions" / "credits" / "packages" / "seed_packages.sql").unlink()
 
     with pytest.raises(OperatorError, match=re.escape(file)):
         apply(empty, copy)
@@ -375,7 +401,10 @@ def test_what_a_release_no_longer_grants_is_gone_after_its_deploy(
     cluster: Cluster, empty: Database, copy: Path, fresh: str
 ) -> None:
     for file, more in (
-        ("functions/credits/verify_ledger.sql", "grant execute on function credits.verify_ledger to mana_gateway;"),
+        (
+            "functions/credits/ledger/verify_ledger.sql",
+            "grant execute on function credits.verify_ledger to mana_gateway;",
+        ),
         ("policies/auth/users.sql", "grant select on auth.users to mana_ledger;"),
         ("policies/auth/users.sql", "grant update (email) on auth.users to mana_auth;"),
         ("policies/auth/users.sql", 'create policy "all of it" on auth.users for all to mana_auth using (true);'),
@@ -471,7 +500,7 @@ def test_a_first_deploy_that_was_killed_while_yoyo_had_its_own_lock_can_be_repea
     assert schema(cluster, empty) == fresh
 
 
-@pytest.mark.parametrize("file", [f"migrations/{LAST}.sql", "functions/auth/clock.sql"])
+@pytest.mark.parametrize("file", [f"migrations/{LAST}.sql", "functions/base/clock/clock.sql"])
 def test_a_deploy_waits_for_what_a_killed_one_still_has_running(
     cluster: Cluster, empty: Database, copy: Path, fresh: str, file: str
 ) -> None:

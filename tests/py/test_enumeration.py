@@ -20,7 +20,7 @@ def slow_database() -> Iterator[Database]:
         cluster.prepare()
         with cluster.database() as database:
             database.query(
-                "create or replace function auth.password_cost() returns int language sql immutable as 'select 8'"
+                "create or replace function _auth.password_cost() returns int language sql immutable as 'select 8'"
             )
             yield database
 

@@ -16,7 +16,7 @@ from support import Database, Gateway, Service
 
 SEED = 1
 EXAMPLES = 10
-FUNCTIONS = [f"{path.parent.name}.{path.stem}" for path in (SQL / "functions").glob("*/*.sql")]
+FUNCTIONS = [f"{path.parents[1].name}.{path.stem}" for path in (SQL / "functions").rglob("*.sql")]
 
 
 @pytest.mark.parametrize(

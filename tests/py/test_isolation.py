@@ -64,7 +64,7 @@ def assert_sees_nobody(stranger: psycopg.Connection[Any]) -> None:
     ).fetchone()
     assert seen == (None, None, None, None, None)
     with pytest.raises(psycopg.Error) as error:
-        stranger.execute("select * from credits.get_balance()")
+        stranger.execute("select * from credits.list_transactions()")
     assert error.value.sqlstate == "PT401"
 
 
@@ -222,9 +222,13 @@ async def test_claims_of_somebody_else_are_refused_by_the_database(
     claims = json.dumps({"sub": other.user_id, "role": "admin", "sessionId": str(uuid4())})
     with pytest.raises(psycopg.Error) as error:
         stranger.execute(
-            "select * from api.get_balance(p_user_id => %s, p_claims => %s, p_context => '{}')", (one.user_id, claims)
+            "select * from api.list_packages(p_user_id => %s, p_claims => %s, p_context => '{}')", (one.user_id, claims)
         )
     assert (error.value.sqlstate, error.value.diag.message_primary) == ("PT401", "invalid_token")
+    [(status, body)] = stranger.execute(
+        "select status, body from api.get_balance(array[%s]::uuid[], array[%s], array['{}'])", (one.user_id, claims)
+    ).fetchall()
+    assert (status, body["code"]) == (401, "invalid_token")
     assert_sees_nobody(stranger)
 
 

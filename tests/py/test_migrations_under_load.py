@@ -1,24 +1,27 @@
 """Deploys under load: while clients of the release before and of the new one call everything, nothing fails.
 
-What is known of an earlier release is its migrations, of today's functions and policies those that its
-tables can carry, and in ``before/`` those that were replaced together with a migration. So each migration
-is applied to a database at the one before, which has these, and is called by whatever clients that can
-have: over HTTP from the tables of the credits on, as role mana_gateway in SQL before.
+The release before is what it shipped: its wheel in ``tests/releases``, with its own gateway and its own SQL.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
+import os
+import re
 import secrets
 import shutil
+import subprocess
+import sys
 import threading
 import time
+import zipfile
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +30,12 @@ import pytest
 
 from gateway.api.routes import BASE_PATH, ROUTES
 from gateway.operate import migrate
-from support import PASSWORD, Cluster, Database, Gateway, Service, Session, backend_login
+from support import PASSWORD, ROOT, Cluster, Database, Gateway, Service, Session, backend_login
 
-IDS = sorted(p.stem for p in (migrate.SQL / "migrations").glob("*.sql") if not p.name.endswith(".rollback.sql"))
-CREDITS = "0003.credits-tables"
 ROUTE = {route.function: route for route in ROUTES}
 CLIENTS = 3
-BEFORE = Path(__file__).with_name("before")  # for each migration, what it found
+[FORMER] = (ROOT / "tests" / "releases").glob("*.whl")
+MANY = 1_000_000  # credits
 
 # Users with a session, who have had the signup bonus.
 ROWS = """
@@ -66,30 +68,43 @@ def quietly(_: str) -> None:
 def directory(tmp_path: Path) -> Path:
     """A copy of sql/ with bcrypt that takes no time: the load is to wait for locks, not for that."""
     copy = Path(shutil.copytree(migrate.SQL, tmp_path / "sql"))
-    cost = copy / "functions" / "auth" / "password_cost.sql"
+    cost = copy / "functions" / "_auth" / "passwords" / "password_cost.sql"
     cost.write_text(cost.read_text().replace("select 12", "select 4"))
     return copy
 
 
-def release_at(database: Database, migration: str, directory: Path) -> Path:
-    """What of ``directory`` a database at this migration can carry, as a directory of its own."""
-    copy = Path(shutil.copytree(directory, directory.with_name("before")))
-    for file in (copy / "migrations").glob("*.sql"):
-        if file.name.removesuffix(".sql").removesuffix(".rollback") > migration:
-            file.unlink()
-    for replaced in sorted(BEFORE.iterdir(), reverse=True):
-        if replaced.name > migration:
-            shutil.copytree(replaced, copy, dirs_exist_ok=True)
-    migrate.apply(database.admin_url, quietly, copy, upto=migration)
-    with database.connect() as connection, connection.transaction(force_rollback=True):
-        connection.execute("set local check_function_bodies = off")
-        for file in (*sorted((copy / "functions").rglob("*.sql")), *sorted((copy / "policies").rglob("*.sql"))):
-            try:
-                with connection.transaction():
-                    connection.execute(file.read_bytes())
-            except psycopg.ProgrammingError:
-                file.unlink()  # it is about something that is not there yet
-    return copy
+@dataclass(frozen=True)
+class Release:
+    """A release as it was shipped, unpacked; ``environment`` lets `python -m gateway` be its own."""
+
+    environment: dict[str, str]
+
+    def deploy(self, database: Database) -> None:
+        deployed = subprocess.run(
+            [sys.executable, "-m", "gateway", "migrate", "apply"],
+            env={**self.environment, "PATH": os.environ["PATH"], "DATABASE_ADMIN_URL": database.admin_url},
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        assert deployed.returncode == 0, deployed.stderr
+        database.query(
+            "create or replace function auth.password_cost() returns int language sql immutable as 'select 4'"
+        )
+
+    def give_credits(self, database: Database, user_id: str) -> None:
+        """As harnesses did when it was new."""
+        with database.connect() as connection, connection.transaction():
+            claims = json.dumps({"sub": user_id})
+            connection.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
+            connection.execute("set local role mana_ledger")
+            connection.execute("select credits.post_movement('adjustment', 'adjustments', 0, %s, 'a gift')", (MANY,))
+
+
+@pytest.fixture(scope="module")
+def former(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    directory = tmp_path_factory.mktemp("former")
+    with zipfile.ZipFile(FORMER) as wheel:
+        wheel.extractall(directory)
+    return Release({"PYTHONPATH": str(directory), "PYTHONSAFEPATH": "1"})
 
 
 class Load:
@@ -160,7 +175,9 @@ class Load:
     async def _app(self, number: int, service: Service) -> None:
         async def call(function: str, body: object = None) -> Any:
             route = ROUTE[function]
-            token = None if function in {"register", "login", "refresh", "validate"} else user.access_token
+            token = (
+                None if function in {"register_user", "log_in", "refresh_session", "validate"} else user.access_token
+            )
             with self._timed(function):
                 reply = await service.request(route.method, BASE_PATH + route.path, token=token, body=body)
             if reply.status != route.status:
@@ -170,17 +187,17 @@ class Load:
         user = Session(service, "", "", "", "")
         while not self._stopped.is_set():
             login = {"email": f"{secrets.token_hex(8)}@example.com", "password": PASSWORD}
-            await call("register", login)
-            tokens = await call("login", login)
+            await call("register_user", login)
+            tokens = await call("log_in", login)
             user.access_token = tokens.get("accessToken", "")
             for _ in range(3):
                 await call("use_credits", {"amount": 1, "appId": "tests", "description": "a test"})
                 for function in ("get_balance", "list_transactions", "list_purchases", "list_packages"):
                     await call(function)
             await call("validate", {"token": user.access_token})
-            tokens = await call("refresh", {"refreshToken": tokens.get("refreshToken", "")})
+            tokens = await call("refresh_session", {"refreshToken": tokens.get("refreshToken", "")})
             user.access_token = tokens.get("accessToken", "")
-            await call("logout", {})
+            await call("log_out", {})
             self.rounds[number] += 1
 
     def add_sql(self, url: str, name: str, work: Callable[[psycopg.Connection[Any]], None]) -> None:
@@ -221,30 +238,6 @@ def spend_of(user_id: str, held_for: float = 0) -> Callable[[psycopg.Connection[
     return work
 
 
-def ask_who_i_am(connection: psycopg.Connection[Any]) -> None:
-    connection.execute("select auth.uid(), auth.role(), auth.session_id()")
-
-
-def come_and_go(email: str) -> Callable[[psycopg.Connection[Any]], None]:
-    """Everything that needs no more than the tables of auth, as the gateway calls it."""
-
-    def work(connection: psycopg.Connection[Any]) -> None:
-        def body(statement: str, *arguments: object) -> dict[str, Any]:
-            found = connection.execute(f"select status, body from api.{statement}".encode(), arguments).fetchone()
-            assert found and found[0] == 200, found
-            answer: dict[str, Any] = found[1]
-            return answer
-
-        grant = body("login(null, %s, 'digest', null, null, '7 days')", email)
-        claims = grant["claims"]
-        user_id = claims["sub"]
-        assert body("validate(%s, %s, null)", user_id, json.dumps(claims))["valid"]
-        grant = body("refresh(%s, null, %s, '7 days')", user_id, grant["refreshToken"])
-        body("logout(%s, %s, null, null)", user_id, json.dumps(claims))
-
-    return work
-
-
 @contextlib.asynccontextmanager
 async def apps(load: Load, gateway: Gateway) -> AsyncIterator[None]:
     async with Service(gateway.url) as service:
@@ -262,12 +255,12 @@ def fill(database: Database) -> None:
         connection.execute(ROWS)
 
 
-def new_user(database: Database) -> str:
+def new_user(database: Database, give: Callable[[str], None]) -> str:
     """A user with enough credits for a while, made by an administrator."""
     [(user_id,)] = database.query(
         "select id from auth.register_user(%s, 'digest', null)", f"{secrets.token_hex(8)}@example.com"
     )
-    database.give_credits(str(user_id), paid=1_000_000)
+    give(str(user_id))
     return str(user_id)
 
 
@@ -290,9 +283,10 @@ async def test_a_deploy_fails_no_request(cluster: Cluster, directory: Path) -> N
     policy = directory / "policies" / "auth" / "sessions.sql"
     text = policy.read_text()
     with cluster.database() as database, backend_login(database) as url, Gateway(database.gateway_url) as gateway:
+        rich = partial(new_user, database, partial(database.give_credits, paid=MANY))
         load = Load(database)
-        load.add_sql(url, "a backend", spend_of(new_user(database)))
-        load.add_sql(url, "a slow backend", spend_of(new_user(database), held_for=0.2))
+        load.add_sql(url, "a backend", spend_of(rich()))
+        load.add_sql(url, "a slow backend", spend_of(rich(), held_for=0.2))
         async with apps(load, gateway):
             for written in (text, text.replace("the auth functions see", "the functions of auth see"), text):
                 policy.write_text(written)
@@ -304,38 +298,44 @@ async def test_a_deploy_fails_no_request(cluster: Cluster, directory: Path) -> N
         database.assert_ledger_is_sound()
 
 
-@pytest.mark.parametrize(("before", "migration"), list(itertools.pairwise(IDS)))
-async def test_a_migration_fails_no_request(cluster: Cluster, directory: Path, before: str, migration: str) -> None:
+async def test_an_upgrade_fails_no_request(cluster: Cluster, directory: Path, former: Release) -> None:
+    """The first deploy has gateways of both releases beside each other, the second one only the new."""
     with cluster.database(migrated=False) as database, contextlib.ExitStack() as stack:
-        migrate.apply(database.admin_url, quietly, release_at(database, before, directory))
-        if migration == IDS[-1]:  # when those before it were the newest, they had to do with rows as well
-            fill(database)
+        former.deploy(database)
+        fill(database)
+        user_ids = [new_user(database, partial(former.give_credits, database)) for _ in range(2)]
+        url = stack.enter_context(backend_login(database))
         load = Load(database)
-        load.add_sql(database.gateway_url, "who am I", ask_who_i_am)
-        if before >= "0002.auth-tables":
-            for _ in range(CLIENTS):
-                email = f"{secrets.token_hex(8)}@example.com"
-                database.query(
-                    """with made as (
-                           insert into auth.users (id, email, created_at, updated_at)
-                           values (gen_random_uuid(), %s, now(), now()) returning id
-                       )
-                       insert into auth.passwords
-                       select id, extensions.crypt('digest', extensions.gen_salt('bf', 4)), now() from made""",
-                    email,
-                )
-                load.add_sql(database.gateway_url, "come and go", come_and_go(email))
-        running: contextlib.AbstractAsyncContextManager[None] = load.running()
-        if before >= CREDITS:
-            url = stack.enter_context(backend_login(database))
-            load.add_sql(url, "a backend", spend_of(new_user(database)))
-            running = apps(load, stack.enter_context(Gateway(database.gateway_url)))
-        async with running:
-            await load.more_rounds()
-            await asyncio.to_thread(migrate.apply, database.admin_url, quietly, directory)
-            await load.more_rounds()
-            await assert_serves(database)
-        if before >= CREDITS:
-            assert set(load.calls) >= {*ROUTE, "a backend"}
+        for user_id, held_for in zip(user_ids, (0, 0.2), strict=True):
+            load.add_sql(url, f"a backend that waits {held_for} s", spend_of(user_id, held_for))
+        with Gateway(database.gateway_url, former.environment) as gateway:
+            async with apps(load, gateway):
+                await asyncio.to_thread(migrate.apply, database.admin_url, quietly, directory)
+                await load.more_rounds()
+                await assert_serves(database)
+                await load.more_rounds()
         load.assert_nobody_noticed()
+        assert set(load.calls) > set(ROUTE)
+
+        load = Load(database)
+        load.add_sql(url, "a backend", spend_of(user_ids[0]))
+        with Gateway(database.gateway_url) as gateway:
+            async with apps(load, gateway):
+                await asyncio.to_thread(migrate.apply, database.admin_url, quietly, directory)
+                await load.more_rounds()
+        load.assert_nobody_noticed()
+        assert set(load.calls) == {*ROUTE, "a backend"}
         database.assert_ledger_is_sound()
+
+
+def test_an_upgrade_ends_where_a_fresh_install_does(cluster: Cluster, former: Release) -> None:
+    with cluster.database(migrated=False) as upgraded, cluster.database(migrated=False) as fresh:
+        former.deploy(upgraded)
+        for database in (upgraded, upgraded, fresh):
+            migrate.apply(database.admin_url, quietly)
+        dumps = [
+            cluster.dump(database.name, "--schema-only").replace(database.name, "mana")
+            for database in (upgraded, fresh)
+        ]
+        old, new = (re.sub(r"^\\(un)?restrict .*\n", "", dump, flags=re.MULTILINE) for dump in dumps)
+        assert old == new

@@ -12,9 +12,9 @@ from support import ROOT, start_server
 
 # One of each kind that would cost most: the file and what is done to it.
 CAUGHT = (
-    ("functions/credits/spend.sql", "comparison"),
-    ("functions/credits/lock_balance.sql", "comparison"),
-    ("functions/auth/refresh_session.sql", "comparison"),
+    ("functions/_credits/spending/spend.sql", "comparison"),
+    ("functions/_credits/balances/lock_balances.sql", "comparison"),
+    ("functions/auth/sessions/refresh_session.sql", "comparison"),
     ("policies/credits/balances.sql", "policy opened"),
     ("policies/auth/refresh_tokens.sql", "row security not forced"),
     ("migrations/0003.credits-tables.sql", "CHECK dropped"),
@@ -28,7 +28,7 @@ def hunt() -> Iterator[Hunt]:
 
 
 def test_what_is_not_changed_passes(hunt: Hunt) -> None:
-    path = Path("sql/functions/credits/spend.sql")
+    path = Path("sql/functions/_credits/spending/spend.sql")
     assert hunt.suites(Mutant(path, "nothing", 1, (ROOT / path).read_text()), 0) is None
 
 

@@ -45,8 +45,8 @@ begin
     update test.clock set shift = (select case when is_due then '-25 hours' else '-1 hour' end::interval from test.due);
     user_id := (auth.register_user(email, 'digest', null)).id;
     update test.clock set shift = '0';
-    perform auth.create_session(null, null, '7 days');
-    v_grant := auth.create_session(null, null, '7 days');
+    perform _auth.create_session(null, null, '7 days');
+    v_grant := _auth.create_session(null, null, '7 days');
     used_token := v_grant.refresh_token;
     token := (auth.refresh_session(user_id, used_token, '7 days')).refresh_token;
     claims := json_build_object('sub', user_id, 'sessionId', v_grant.session_id, 'role', 'user');
@@ -78,12 +78,6 @@ select json_build_object(
 """
 
 
-def spend(amount: int, key: str = "null") -> str:
-    return (
-        f"select api.use_credits(%(user_id)s, %(claims)s, '{{}}', {amount}, 'tests', 'a test', {key}, null, null)::text"
-    )
-
-
 def spend_in_sql(amount: int, key: str = "null") -> tuple[str, str]:
     return (
         "select auth.act_as(%(user_id)s)::text",
@@ -91,47 +85,59 @@ def spend_in_sql(amount: int, key: str = "null") -> tuple[str, str]:
     )
 
 
-def in_a_batch(function: str, *arguments: str) -> str:
-    """What the gateway sends when calls of several users wait, here of one; the other arguments are null."""
-    given = "".join(f", '{argument}'" for argument in arguments)
-    return f"select api.{function}_batch(array[%(user_id)s::uuid], array[%(claims)s], array['{{}}']{given})::text"
+def alone(function: str, *arguments: str) -> str:
+    """What the gateway sends for one call of a function that serves many users."""
+    given = "".join(f", array[{argument}]" for argument in arguments)
+    return f"{REPLY} from api.{function}(array[%(user_id)s::uuid], array[%(claims)s], array['{{}}']{given})"
+
+
+def in_company(function: str, *arguments: str) -> str:
+    """The same beside the call of somebody who is refused."""
+    given = "".join(f", array[{argument}, {argument}]" for argument in arguments)
+    return (
+        f"{REPLY} from api.{function}(array[%(user_id)s, null]::uuid[], array[%(claims)s, '{{}}'],"
+        f" array['{{}}', '{{}}']{given}) with ordinality where ordinality = 1"
+    )
+
+
+def spend(amount: int, key: str = "null") -> tuple[str, ...]:
+    """The arguments of a spend."""
+    return (f"{amount}::bigint", "'tests'", "'a test'", f"{key}::text", "null::jsonb", "null::bigint")
 
 
 def open_account(user: str) -> tuple[str, str]:
     return (
         f"select set_config('request.jwt.claims', json_build_object('sub', %({user})s)::text, true)",
-        "select credits.open_account(auth.clock())::text",
+        "select credits.open_account(base.clock())::text",
     )
 
 
+REPLY = "select row(status, body, headers)::text"
 APP, BACKEND, ADMIN = "mana_gateway", "mana_backend", "postgres"
 LOGGED_OUT = """[('(200,"{""message"" : ""Logged out successfully""}",)',)]"""
 SESSION_ENDED = "PT401 session_ended"
 NOT_AT_ONCE = ("[('(,,)',)]",)  # what a batch answers to a call that has to be made alone; it changed nothing
 ANNOUNCED = re.compile(r'"(dailyFreeCredits|daily_free_credits)"+ ?: ?\d+')
-REFRESH = "select api.refresh(%(user_id)s, '{}', %({})s, '7 days')::text"
-LOG_IN = "select api.login('{{}}', %(email)s, '{}', null, null, '7 days')::text"
-REGISTER = "select api.register('{}', %(new_email)s, 'digest', null)::text"
+REFRESH = "select api.refresh_session(%(user_id)s, '{}', %({})s, '7 days')::text"
+LOG_IN = "select api.log_in('{{}}', %(email)s, '{}', null, null, '7 days')::text"
+REGISTER = "select api.register_user('{}', %(new_email)s, 'digest', null)::text"
 
 CONFIGURE = Action("configure", ADMIN, ("select (c).signup_bonus from credits.configure(200, 7) as c",))
 MONEY = (
-    Action("spend", APP, (spend(100),)),
-    Action("spend with a key", APP, (spend(100, "'k'"),)),
-    Action("spend another amount with that key", APP, (spend(30, "'k'"),)),
+    Action("spend", APP, (alone("use_credits", *spend(100)),)),
+    Action("spend with a key", APP, (alone("use_credits", *spend(100, "'k'")),)),
+    Action("spend another amount with that key", APP, (alone("use_credits", *spend(30, "'k'")),)),
     Action("spend as a backend", BACKEND, spend_in_sql(100)),
     Action("spend as a backend with that key", BACKEND, spend_in_sql(100, "'k'")),
     Action("spend as a backend with that key and roll back", BACKEND, spend_in_sql(100, "'k'"), "rollback"),
     Action("overspend as a backend", BACKEND, spend_in_sql(160)),
-    Action("get the balance", APP, ("select api.get_balance(%(user_id)s, %(claims)s, '{}')::text",)),
+    Action("get the balance", APP, (alone("get_balance"),)),
     Action(
         "get the balance as a backend", BACKEND,
         ("select auth.act_as(%(user_id)s)::text", "select to_json(credits.get_balance())::text"),
     ),
-    Action(
-        "spend in a batch", APP,
-        (in_a_batch("use_credits", "{100}", "{tests}", "{a test}", "{k}", "{null}", "{null}"),),
-    ),
-    Action("get the balance in a batch", APP, (in_a_batch("get_balance"),)),
+    Action("spend in company", APP, (in_company("use_credits", *spend(100, "'k'")),)),
+    Action("get the balance in company", APP, (in_company("get_balance"),)),
     Action("open the account again", ADMIN, open_account("user_id")),
     CONFIGURE,
 )  # fmt: skip
@@ -145,8 +151,8 @@ TOKEN = (
     Action("log in with a wrong password", APP, (LOG_IN.format("wrong"),)),
     Action("refresh", APP, (REFRESH.replace("{})s", "token)s"),)),
     Action("refresh with the token before", APP, (REFRESH.replace("{})s", "used_token)s"),)),
-    Action("log out", APP, ("select api.logout(%(user_id)s, %(claims)s, '{}', null)::text",)),
-    Action("log out by refresh token", APP, ("select api.logout(%(user_id)s, null, '{}', %(token)s)::text",)),
+    Action("log out", APP, (f"{REPLY} from api.log_out(%(user_id)s, %(claims)s, '{{}}', null)",)),
+    Action("log out by refresh token", APP, (f"{REPLY} from api.log_out(%(user_id)s, null, '{{}}', %(token)s)",)),
     Action("validate", APP, ("select api.validate(%(user_id)s, %(claims)s, '{}')::text",)),
     Action("disable", ADMIN, ("select auth.set_disabled(%(email)s, true)::text",)),
     Action("enable", ADMIN, ("select auth.set_disabled(%(email)s, false)::text",)),

@@ -174,6 +174,8 @@ def test_what_the_database_raises_has_the_status_of_its_sqlstate() -> None:
         for path in (ROOT / "sql" / "functions").rglob("*.sql")
         for found in re.findall(r"raise sqlstate 'PT(\d+)' using\s+message = '(\w+)'", path.read_text())
     ]
+    listed = (ROOT / "sql/functions/base/refusals/refusal.sql").read_text()
+    raised += [(status, code) for code, status in re.findall(r"\('(\w+)', +(\d{3}), ", listed)]
     assert len(raised) > 20
     assert [found for found in raised if CODES[found[1]][0] != int(found[0])] == []
 

@@ -224,7 +224,7 @@ def contents(server: Redis) -> str:
 async def lose_the_database(service: Service, database: Database, user: Session, admin_url: str) -> None:
     """Errors of the worse kind: the function is gone, then the database itself."""
     canary = {"description": SECRETS["description"], "idempotencyKey": SECRETS["idempotency key"]}
-    database.query("alter function credits.try_to_use_credits rename to gone")
+    database.query("alter function credits.spend_all rename to gone")
     again = await service.session(user.email)
     assert (await again.use(**canary)).status == 500
     with psycopg.connect(admin_url, autocommit=True) as admin:
@@ -243,11 +243,11 @@ def seen(traces: Traces, tier: str) -> set[str]:
 # What must be there, or else the wrong thing was read.
 PROOF = {
     "gateway": r'"database_error"',
-    "PostgreSQL": r"duration: \d+\.\d+ ms  (?:execute|parse|bind) .*api\.login\(",
+    "PostgreSQL": r"duration: \d+\.\d+ ms  (?:execute|parse|bind) .*api\.log_in\(",
     "PgBouncer": r"mana_gateway@127\.0\.0\.1",
     "Redis": r"Ready to accept connections",
     "Redis' keys": r"mana/",
-    "pg_stat_statements": r"api\.login\(",
+    "pg_stat_statements": r"api\.log_in\(",
     "pg_stat_activity": r"api\.\w+\(",
     "errors": r"invalid_credentials",
 }

@@ -291,9 +291,9 @@ async def test_a_database_that_is_away_is_a_503_and_comes_back_by_itself(cluster
 
 
 VALID_BODIES: dict[str, dict[str, Any]] = {
-    "register": {"email": "away@example.com", "password": "correct horse battery"},
-    "login": {"email": "away@example.com", "password": "correct horse battery"},
-    "refresh": {"refreshToken": "01890a5d-ac96-774b-bcce-b302099a8057.abc"},
+    "register_user": {"email": "away@example.com", "password": "correct horse battery"},
+    "log_in": {"email": "away@example.com", "password": "correct horse battery"},
+    "refresh_session": {"refreshToken": "01890a5d-ac96-774b-bcce-b302099a8057.abc"},
     "use_credits": {"amount": 1, "appId": "tests", "description": "a test"},
 }
 

@@ -487,7 +487,7 @@ async def test_a_reuse_leaves_the_sessions_of_other_devices(
 
 
 def test_the_routes_that_need_a_session_are_all_here() -> None:
-    assert len(BEARER_ROUTES) + len({"register", "login", "refresh", "validate"}) == len(ROUTES)
+    assert len(BEARER_ROUTES) + len({"register_user", "log_in", "refresh_session", "validate"}) == len(ROUTES)
 
 
 @pytest.mark.parametrize(

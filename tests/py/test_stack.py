@@ -224,7 +224,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def _hash_quickly(cluster: Cluster) -> None:
     with psycopg.connect(cluster.url("mana"), autocommit=True) as connection:
-        connection.execute("create or replace function auth.password_cost() returns int language sql as 'select 4'")
+        connection.execute("create or replace function _auth.password_cost() returns int language sql as 'select 4'")
 
 
 def _prepare(cluster: Cluster, data_dir: Path, **environment: str) -> None:

@@ -40,5 +40,5 @@ def _besides(route: Route) -> Iterator[str]:
         yield "hashes a password"
     if route.issues_token:
         yield "signs an access token"
-    if route.batch:
+    if route.serves_many:
         yield "calls in batches"

@@ -13,7 +13,7 @@ select p.oid
   from pg_proc as p
   join pg_language as l on l.oid = p.prolang
  where l.lanname = 'plpgsql'
-   and p.pronamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace);
+   and p.pronamespace in (select oid from our_schemas);
 
 select cmp_ok((select count(*) from our_functions), '>', 20::bigint, 'there are functions to check');
 

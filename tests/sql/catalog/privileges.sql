@@ -25,7 +25,7 @@ select set_eq(
            letters('mana_gateway', c.oid) as gateway, letters('mana_backend', c.oid) as backend,
            letters('mana_reader', c.oid) as reader, letters('public', c.oid) as public
       from pg_class as c
-     where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+     where c.relnamespace in (select oid from our_schemas)
        and c.relkind in ('r', 'p', 'v', 'm', 'f')
     $$,
     $$
@@ -61,7 +61,7 @@ select set_eq(
       join pg_class as c on c.oid = a.attrelid
      cross join lateral aclexplode(a.attacl) as g
       left join pg_roles as r on r.oid = g.grantee
-     where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+     where c.relnamespace in (select oid from our_schemas)
      group by 1, 2, 3
     $$,
     $$
@@ -99,91 +99,97 @@ select set_eq(
                 where has_function_privilege(r.role, p.oid, 'execute') and r.role <> p.proowner::regrole::text
            ), '') as callers
       from pg_proc as p
-     where p.pronamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+     where p.pronamespace in (select oid from our_schemas)
     $$,
     $$
     values
+    ('base.clock()',                                  'mana_owner', 'invoker', 'volatile',  'auth ledger'),
+    ('base.note_event(text,bigint)',                  'mana_owner', 'invoker', 'volatile',  'auth ledger'),
+    ('base.refusal(text,text)',                       'mana_owner', 'invoker', 'immutable', 'auth gateway ledger'),
+    ('base.refuse(text,text)',                        'mana_owner', 'invoker', 'stable',    'auth gateway ledger'),
+    ('base.take_notes()',                             'mana_owner', 'invoker', 'volatile',  'gateway'),
+    ('base.uuid_v7(timestamp with time zone)',        'mana_owner', 'invoker', 'volatile',  'auth ledger'),
+
     ('auth.acts_for(uuid)',                           'mana_auth', 'invoker', 'stable',    'ledger'),
     ('auth.act_as(uuid)',                             'mana_auth', 'definer', 'volatile',  'backend'),
-    ('auth.assume_user(uuid)',                        'mana_auth', 'invoker', 'volatile',  ''),
     ('auth.begin_anonymous_request(text)',            'mana_auth', 'invoker', 'volatile',  'gateway'),
-    ('auth.begin_request(uuid,text,text)',            'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.begin_requests(uuid[],text[])',            'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.clock()',                                  'mana_auth', 'invoker', 'volatile',  'ledger'),
-    ('auth.create_session(text,text,interval)',       'mana_auth', 'invoker', 'volatile',  ''),
-    ('auth.find_user(text)',                          'mana_auth', 'invoker', 'volatile',  ''),
-    ('auth.hash_token(text)',                         'mana_auth', 'invoker', 'immutable', ''),
+    ('auth.begin_request(uuid,text,text)',            'mana_auth', 'invoker', 'volatile',  'gateway'),
+    ('auth.begin_requests(uuid[],text[],text[])',     'mana_auth', 'definer', 'volatile',  'gateway'),
     ('auth.log_in(text,text,text,text,interval)',     'mana_auth', 'definer', 'volatile',  'gateway'),
     ('auth.log_out()',                                'mana_auth', 'definer', 'volatile',  'gateway'),
     ('auth.log_out_by_refresh_token(uuid,text)',      'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.next_refresh_token(uuid,text,bytea)',      'mana_auth', 'invoker', 'immutable', ''),
-    ('auth.note_event(text,bigint)',                  'mana_auth', 'invoker', 'volatile',  'ledger'),
-    ('auth.password_cost()',                          'mana_auth', 'invoker', 'immutable', ''),
-    ('auth.record_event(text,uuid)',                  'mana_auth', 'invoker', 'volatile',  ''),
     ('auth.refresh_session(uuid,text,interval)',      'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.refresh_token_text(uuid,bytea)',           'mana_auth', 'invoker', 'immutable', ''),
     ('auth.register_user(text,text,text)',            'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.request_context(text)',                    'mana_auth', 'invoker', 'stable',    ''),
-    ('auth.revoke_session(uuid,text)',                'mana_auth', 'invoker', 'volatile',  ''),
     ('auth.role()',                                   'mana_auth', 'invoker', 'stable',    'backend gateway ledger'),
     ('auth.session_id()',                             'mana_auth', 'invoker', 'stable',    'backend gateway ledger'),
-    ('auth.session_refusal(timestamp with time zone,timestamp with time zone,timestamp with time zone,'
-     'timestamp with time zone,auth.user_role,text)', 'mana_auth', 'invoker', 'volatile',  ''),
     ('auth.set_disabled(text,boolean)',               'mana_auth', 'definer', 'volatile',  ''),
     ('auth.set_role(text,auth.user_role)',            'mana_auth', 'definer', 'volatile',  ''),
     ('auth.uid()',                                    'mana_auth', 'invoker', 'stable',    'backend gateway ledger'),
-    ('auth.uuid_v7(timestamp with time zone)',        'mana_auth', 'invoker', 'volatile',  'ledger'),
 
-    ('credits.balance_summary(credits.balances,bigint)',
-                                                      'mana_ledger', 'invoker', 'immutable', ''),
+    ('_auth.assume_user(uuid)',                       'mana_auth', 'invoker', 'volatile',  ''),
+    ('_auth.create_session(text,text,interval)',      'mana_auth', 'invoker', 'volatile',  ''),
+    ('_auth.find_user(text)',                         'mana_auth', 'invoker', 'volatile',  ''),
+    ('_auth.hash_token(text)',                        'mana_auth', 'invoker', 'stable',    ''),
+    ('_auth.next_refresh_token(uuid,text,bytea)',     'mana_auth', 'invoker', 'stable',    ''),
+    ('_auth.password_cost()',                         'mana_auth', 'invoker', 'immutable', ''),
+    ('_auth.record_event(text,uuid)',                 'mana_auth', 'invoker', 'volatile',  ''),
+    ('_auth.refresh_token_text(uuid,bytea)',          'mana_auth', 'invoker', 'immutable', ''),
+    ('_auth.request_context(text)',                   'mana_auth', 'invoker', 'stable',    ''),
+    ('_auth.revoke_session(uuid,text)',               'mana_auth', 'invoker', 'volatile',  ''),
+    ('_auth.session_refusal(timestamp with time zone,timestamp with time zone,timestamp with time zone,'
+     'timestamp with time zone,auth.user_role,text)', 'mana_auth', 'invoker', 'volatile',  ''),
+
     ('credits.configure(bigint,bigint)',              'mana_ledger', 'definer', 'volatile', ''),
     ('credits.get_balance()',                         'mana_ledger', 'definer', 'volatile', 'backend gateway'),
-    ('credits.get_balance_batch(uuid[])',             'mana_ledger', 'definer', 'volatile', 'gateway'),
+    ('credits.get_balances(uuid[],boolean)',          'mana_ledger', 'definer', 'volatile', 'gateway'),
     ('credits.grant_window(timestamp with time zone,timestamp with time zone)',
                                                       'mana_ledger', 'invoker', 'immutable', 'auditor'),
     ('credits.list_packages()',                       'mana_ledger', 'definer', 'stable',   'backend gateway'),
     ('credits.list_purchases()',                      'mana_ledger', 'definer', 'stable',   'backend gateway'),
     ('credits.list_transactions(integer,integer,uuid,credits.transaction_type,text)',
                                                       'mana_ledger', 'definer', 'stable',   'backend gateway'),
-    ('credits.lock_balance()',                        'mana_ledger', 'invoker', 'volatile', ''),
     ('credits.open_account(timestamp with time zone)', 'mana_ledger', 'definer', 'volatile', 'auth'),
-    ('credits.post_movement(credits.transaction_type,credits.account,bigint,bigint,text,text,jsonb,text,integer,'
-     'timestamp with time zone)',
-                                                      'mana_ledger', 'invoker', 'volatile', ''),
-    ('credits.post_movements(credits.movement[])',    'mana_ledger', 'invoker', 'volatile', ''),
-    ('credits.receipt(credits.transactions,boolean)', 'mana_ledger', 'invoker', 'immutable', ''),
-    ('credits.require_user()',                        'mana_ledger', 'invoker', 'stable',   ''),
     ('credits.seed_packages()',                       'mana_ledger', 'definer', 'volatile', ''),
-    ('credits.spend(credits.spending[])',             'mana_ledger', 'invoker', 'volatile', ''),
-    ('credits.try_to_use_credits(bigint,text,text,text,jsonb,bigint)',
+    ('credits.spend_all(credits.spend_request[],boolean)',
                                                       'mana_ledger', 'definer', 'volatile', 'gateway'),
     ('credits.use_credits(bigint,text,text,text,jsonb,bigint)',
                                                       'mana_ledger', 'definer', 'volatile', 'backend'),
-    ('credits.use_credits_batch(uuid[],bigint[],text[],text[],text[],jsonb[],bigint[])',
-                                                      'mana_ledger', 'definer', 'volatile', 'gateway'),
     ('credits.verify_ledger()',                       'mana_auditor', 'definer', 'stable',  'reader'),
 
-    ('api.get_balance(uuid,text,text)',               'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.get_balance_answer(credits.balance_summary)',
-                                                      'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.get_balance_batch(uuid[],text[],text[])',   'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.health()',                                  'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('_credits.balance_summary(credits.balances,bigint)',
+                                                      'mana_ledger', 'invoker', 'stable',   ''),
+    ('_credits.due_window(credits.balances,timestamp with time zone)',
+                                                      'mana_ledger', 'invoker', 'stable',   ''),
+    ('_credits.lock_balances(uuid[],boolean)',        'mana_ledger', 'invoker', 'volatile', ''),
+    ('_credits.next_moment(timestamp with time zone,timestamp with time zone)',
+                                                      'mana_ledger', 'invoker', 'stable',   ''),
+    ('_credits.post_movements(credits.movement[])',   'mana_ledger', 'invoker', 'volatile', ''),
+    ('_credits.receipt(credits.transactions,boolean)', 'mana_ledger', 'invoker', 'immutable', ''),
+    ('_credits.require_user()',                       'mana_ledger', 'invoker', 'stable',   ''),
+    ('_credits.spend(credits.spend_request[],uuid[])', 'mana_ledger', 'invoker', 'volatile', ''),
+
+    ('api.balance(credits.balance_summary)',          'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.get_balance(uuid[],text[],text[])',         'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.health()',                                  'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.iso_time(timestamp with time zone)',        'mana_owner', 'invoker', 'stable',   'gateway'),
     ('api.list_packages(uuid,text,text)',             'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.list_purchases(uuid,text,text)',            'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.list_transactions(uuid,text,text,integer,integer,uuid,credits.transaction_type,text)',
                                                       'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.login(text,text,text,text,text,interval)',  'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.logout(uuid,text,text,text)',               'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.refresh(uuid,text,text,interval)',          'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.register(text,text,text,text)',             'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.session_grant_response(auth.session_grant,text,text)',
-                                                      'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.transaction_json(credits.receipt)',         'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.use_credits(uuid,text,text,bigint,text,text,text,jsonb,bigint)',
-                                                      'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.use_credits_answer(credits.receipt)',       'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.use_credits_batch(uuid[],text[],text[],bigint[],text[],text[],text[],jsonb[],bigint[])',
+    ('api.log_in(text,text,text,text,text,interval)', 'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.log_out(uuid,text,text,text)',              'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.new_user(auth.users)',                      'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.ok(json,json,integer)',                     'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.package(credits.packages)',                 'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.page(json,uuid)',                           'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.purchase(credits.purchases)',               'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.refresh_session(uuid,text,text,interval)',  'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.refused(text,text)',                        'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.register_user(text,text,text,text)',        'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.session(auth.session_grant)',               'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.spend(credits.receipt)',                    'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.transaction(credits.receipt)',              'mana_owner', 'invoker', 'stable',   'gateway'),
+    ('api.use_credits(uuid[],text[],text[],bigint[],text[],text[],text[],jsonb[],bigint[])',
                                                       'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.validate(uuid,text,text)',                  'mana_owner', 'invoker', 'volatile', 'gateway')
     $$,
@@ -198,7 +204,7 @@ select set_eq(
                case when has_schema_privilege(r.role, s.schema, 'usage') then 'U' end,
                case when has_schema_privilege(r.role, s.schema, 'create') then 'C' end
            ) as privileges
-      from unnest(array['auth', 'credits', 'api', 'extensions', 'public', 'deploy']) as s (schema)
+      from unnest(array['base', 'auth', '_auth', 'credits', '_credits', 'api', 'extensions', 'public', 'deploy']) as s (schema)
      cross join unnest(array[
          'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
          'mana_gateway', 'mana_backend', 'mana_reader', 'public'
@@ -207,6 +213,9 @@ select set_eq(
     $$,
     $$
     values
+    ('base',       'owner', 'UC'), ('base', 'auth', 'U'), ('base', 'ledger', 'U'), ('base', 'gateway', 'U'),
+    ('_auth',      'owner', 'UC'), ('_auth', 'auth', 'U'),
+    ('_credits',   'owner', 'UC'), ('_credits', 'ledger', 'U'),
     ('auth',       'owner', 'UC'), ('auth', 'auth', 'U'), ('auth', 'ledger', 'U'),
     ('auth',       'gateway', 'U'), ('auth', 'backend', 'U'),
     ('credits',    'owner', 'UC'), ('credits', 'auth', 'U'), ('credits', 'ledger', 'U'), ('credits', 'auditor', 'U'),
@@ -236,7 +245,7 @@ select is_empty(
     select c.oid::regclass, g.grantee::regrole, g.privilege_type
       from pg_class as c
      cross join lateral aclexplode(c.relacl) as g
-     where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+     where c.relnamespace in (select oid from our_schemas)
        and g.grantee not in (
            select oid from pg_roles
             where rolname in ('mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_reader')
@@ -250,7 +259,7 @@ select is_empty(
     select p.oid::regprocedure, g.grantee::regrole
       from pg_proc as p
      cross join lateral aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) as g
-     where p.pronamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+     where p.pronamespace in (select oid from our_schemas)
        and g.grantee not in (
            select oid from pg_roles
             where rolname in (
@@ -266,7 +275,7 @@ select is_empty(
     select g.grantee::regrole, g.privilege_type
       from pg_class as c
      cross join lateral aclexplode(c.relacl) as g
-     where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace) and g.is_grantable
+     where c.relnamespace in (select oid from our_schemas) and g.is_grantable
        and g.grantee <> c.relowner
     $$,
     'nobody may pass on what was granted'
@@ -276,7 +285,7 @@ select is_empty(
     $$
     select defaclrole::regrole, defaclobjtype, defaclacl
       from pg_default_acl
-     where defaclnamespace in (0, 'auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+     where defaclnamespace = 0 or defaclnamespace in (select oid from our_schemas)
     $$,
     'no default privileges open up what is made later'
 );

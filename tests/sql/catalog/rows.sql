@@ -9,15 +9,15 @@ select make_users('ada', 'bob');
 
 -- A row of both in the tables that no function writes yet.
 insert into auth.accounts
-select user_id, 'example', name || user_id, auth.clock() from people;
+select user_id, 'example', name || user_id, base.clock() from people;
 insert into auth.verification_tokens
-select user_id, sha256('token'), 'email', auth.clock(), auth.clock() from people;
+select user_id, sha256('token'), 'email', base.clock(), base.clock() from people;
 insert into auth.two_factor_auth
-select user_id, 'sealed', array[sha256('code')], null, auth.clock() from people;
+select user_id, 'sealed', array[sha256('code')], null, base.clock() from people;
 insert into credits.purchases
-select user_id, gen_random_uuid(), null, 100, 100, null, 'pending', auth.clock(), null from people;
+select user_id, gen_random_uuid(), null, 100, 100, null, 'pending', base.clock(), null from people;
 insert into credits.packages
-values (gen_random_uuid(), 'pgTAP', null, 1, 1, null, true, 0, auth.clock(), auth.clock());
+values (gen_random_uuid(), 'pgTAP', null, 1, 1, null, true, 0, base.clock(), base.clock());
 
 -- Every table, with the column that says whose a row is.
 create view tap.tables as
@@ -27,7 +27,7 @@ select c.oid::regclass as relation,
          where a.attrelid = c.oid
            and a.attname = case c.oid when 'auth.users'::regclass then 'id' else 'user_id' end) as owner_column
   from pg_class as c
- where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+ where c.relnamespace in (select oid from our_schemas)
    and c.relkind in ('r', 'p', 'f');
 
 -- A statement on the rows of one person (on all rows of a table that holds nobody's).

@@ -6,13 +6,13 @@ select plan(32);
 create view tap.our_tables as
 select c.*
   from pg_class as c
- where c.relnamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace)
+ where c.relnamespace in (select oid from our_schemas)
    and c.relkind in ('r', 'p', 'f');
 
 create view tap.our_functions as
 select p.*
   from pg_proc as p
- where p.pronamespace in ('auth'::regnamespace, 'credits'::regnamespace, 'api'::regnamespace);
+ where p.pronamespace in (select oid from our_schemas);
 
 create view tap.our_policies as
 select p.*
@@ -154,7 +154,7 @@ select is_empty(
          from our_roles as r
         cross join pg_namespace as n
         where r.rolname <> 'mana_owner'
-          and n.nspname in ('auth', 'credits', 'api', 'extensions', 'public', 'deploy')
+          and n.nspname in ('base', 'auth', '_auth', 'credits', '_credits', 'api', 'extensions', 'public', 'deploy')
           and has_schema_privilege(r.oid, n.oid, 'create') $$,
     'no role may create in a schema, but the one that owns them'
 );

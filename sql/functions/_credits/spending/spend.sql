@@ -1,0 +1,87 @@
+-- Called by credits.spend_all, with the balance rows locked.
+--
+-- Spends credits, one request each for as many users, free ones first. Returns for the place of each
+-- request the receipt, or the code of a refusal. The users in p_granted were granted something after
+-- they had decided upon their expected_version.
+--
+-- The same idempotency key with the same request is a retry: nothing is charged and the first
+-- receipt comes again, replayed. A key is the user's own and lasts for ever; refusals are not kept,
+-- so that the retry of a refused request is decided again.
+--
+-- Refuses  400 invalid_request         the detail names the parameter
+--          422 idempotency_key_reused  the key was another request's
+--          409 version_conflict        the balance is not at the version the caller decided upon
+--          402 insufficient_credits
+create or replace function _credits.spend(p_requests credits.spend_request[], p_granted uuid[])
+returns table (place int, code text, detail text, receipt credits.receipt)
+language plpgsql
+volatile
+security invoker
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+begin
+    return query
+    with decided as materialized (
+        select r.*, earlier, least(r.amount, b.free_credits_remaining) as from_free,
+               case
+                   when invalid.detail is not null then 'invalid_request'
+                   when earlier.id is not null
+                        and (earlier.type, -earlier.amount, earlier.app_id, earlier.description, earlier.metadata)
+                            is distinct from
+                            ('usage'::credits.transaction_type, r.amount, r.app_id, r.description, r.metadata)
+                       then 'idempotency_key_reused'
+                   when earlier.id is null
+                        and r.expected_version + (b.user_id = any (p_granted))::int <> b.version
+                       then 'version_conflict'
+                   when earlier.id is null and r.amount > b.balance + b.free_credits_remaining
+                       then 'insufficient_credits'
+               end as code,
+               invalid.detail
+          from unnest(p_requests) as r
+          join credits.balances as b on b.user_id = r.user_id
+          left join credits.transactions as earlier
+            on earlier.user_id = r.user_id and earlier.idempotency_key = r.idempotency_key
+         cross join lateral (
+             select case
+                 when r.amount is null or r.amount not between 1 and 1000000000
+                     then 'amount: must be a whole number from 1 to 1000000000.'
+                 when r.app_id is null or length(r.app_id) not between 1 and 100
+                     then 'app_id: must have 1 to 100 characters.'
+                 when r.description is null or length(r.description) not between 1 and 500
+                     then 'description: must have 1 to 500 characters.'
+                 when length(r.idempotency_key) not between 1 and 255
+                     then 'idempotency_key: must have 1 to 255 characters.'
+                 when jsonb_typeof(r.metadata) <> 'object'
+                     then 'metadata: must be an object.'
+             end as detail
+         ) as invalid
+    ), posted as (
+        select p.*
+          from (
+              select array_agg(
+                         row(
+                             d.user_id, 'usage', 'usage', -d.from_free, d.from_free - d.amount,
+                             d.description, d.app_id, d.metadata, d.idempotency_key, null, null
+                         )::credits.movement
+                     ) as movements
+                from decided as d
+               where d.code is null and (d.earlier).id is null
+          ) as due
+         cross join lateral _credits.post_movements(due.movements) as p
+    )
+    select d.place, d.code, d.detail,
+           case
+               when d.code is not null then null
+               when (d.earlier).id is not null then _credits.receipt(d.earlier, p_replayed => true)
+               else _credits.receipt(p)
+           end
+      from decided as d
+      left join posted as p on p.user_id = d.user_id;
+end
+$$;
+
+alter function _credits.spend owner to mana_ledger;
+revoke all on function _credits.spend from public;
+grant execute on function _credits.spend to mana_ledger;

@@ -1,0 +1,44 @@
+-- Called by GET /api/v1/credits/transactions.
+--
+-- Raises  PT401 as auth.begin_request does   PT400 invalid_request
+create or replace function api.list_transactions(
+    p_user_id uuid,
+    p_claims  text,
+    p_context text,
+    p_limit   int,
+    p_offset  int,
+    p_before  uuid,
+    p_type    credits.transaction_type,
+    p_app_id  text
+)
+returns api.reply
+language plpgsql
+volatile
+as $$
+declare
+    v_page credits.receipt[];
+    v_last uuid;
+begin
+    perform auth.begin_request(p_user_id, p_claims, p_context);
+    v_page := array(
+        select t
+          from credits.list_transactions(
+                   p_limit => p_limit, p_offset => p_offset, p_before => p_before, p_type => p_type, p_app_id => p_app_id
+               ) as t
+    );
+    -- There is a next page when anything comes after the last one of a full page.
+    select v_page[p_limit].id
+      into v_last
+     where exists (
+               select from credits.list_transactions(
+                               p_limit => 1, p_before => v_page[p_limit].id, p_type => p_type, p_app_id => p_app_id
+                           )
+           )
+       and cardinality(v_page) = p_limit;
+    return api.page((select json_agg(api.transaction(t)) from unnest(v_page) as t), v_last);
+end
+$$;
+
+alter function api.list_transactions owner to mana_owner;
+revoke all on function api.list_transactions from public;
+grant execute on function api.list_transactions to mana_gateway;

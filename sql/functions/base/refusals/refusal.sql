@@ -1,0 +1,31 @@
+-- Called by base.refuse and api.refused.
+--
+-- All that may be refused: the HTTP status of each code, and its sentence unless the caller has a
+-- better one. A code that is not in this list has no status.
+create or replace function base.refusal(p_code text, p_detail text default null)
+returns base.refusal
+language sql
+immutable
+as $$
+    select row(r.status, p_code, coalesce(p_detail, r.detail))::base.refusal
+      from (values
+          ('invalid_request',         400, null),
+          ('authentication_required', 401, null),
+          ('invalid_token',           401, 'The access token is not valid.'),
+          ('session_ended',           401, 'This session has ended. Log in again.'),
+          ('account_disabled',        401, 'This account is disabled.'),
+          ('role_changed',            401, 'The role of this account has changed. Refresh the access token.'),
+          ('invalid_credentials',     401, 'Invalid email or password'),
+          ('invalid_refresh_token',   401, 'Invalid refresh token'),
+          ('insufficient_credits',    402, 'Not enough credits.'),
+          ('not_found',               404, 'There is nothing here.'),
+          ('email_taken',             409, 'This e-mail address is already registered.'),
+          ('version_conflict',        409, 'The balance has changed. Read it again and decide again.'),
+          ('idempotency_key_reused',  422, 'This idempotency key was used for another request.')
+      ) as r (code, status, detail)
+     where r.code = p_code
+$$;
+
+alter function base.refusal owner to mana_owner;
+revoke all on function base.refusal from public;
+grant execute on function base.refusal to mana_auth, mana_ledger, mana_gateway;

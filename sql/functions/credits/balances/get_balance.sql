@@ -1,0 +1,29 @@
+-- Called by trusted backends, and by gateways of release 0.1 while they are being replaced.
+--
+-- The balance of the user of this transaction, as credits.get_balances has it.
+--
+-- Locks   the user's balance row when a grant is due, nothing otherwise.
+-- Raises  PT401 authentication_required
+--         PT404 not_found              the user has no account
+create or replace function credits.get_balance()
+returns credits.balance_summary
+language plpgsql
+volatile
+security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    v_found record;
+begin
+    select * into strict v_found
+      from credits.get_balances(array[_credits.require_user()], p_wait => true);
+    if v_found.code is not null then
+        perform base.refuse(v_found.code, v_found.detail);
+    end if;
+    return v_found.summary;
+end
+$$;
+
+alter function credits.get_balance owner to mana_ledger;
+revoke all on function credits.get_balance from public;
+grant execute on function credits.get_balance to mana_backend, mana_gateway;

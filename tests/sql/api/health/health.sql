@@ -1,0 +1,91 @@
+-- api.health: what the gateway refuses to start with.
+begin;
+\ir ../../setup.psql
+select plan(10);
+
+create function tap.health_with(p_setting text default null, p_value text default null)
+returns text
+language plpgsql
+as $$
+begin
+    perform set_config(p_setting, p_value, true) where p_setting is not null;
+    set local role mana_gateway;
+    return (select (status, body::jsonb, headers)::text from api.health());
+end
+$$;
+
+-- One setting at a time, each taken back.
+create function tap.problem_with(p_setting text, p_value text)
+returns text
+language plpgsql
+as $$
+declare
+    v_answer text;
+begin
+    begin
+        v_answer := health_with(p_setting, p_value);
+        raise sqlstate 'TAP00';
+    exception
+        when sqlstate 'TAP00' then return v_answer;
+    end;
+end
+$$;
+
+create function tap.unhealthy_ok(p_setting text, p_value text, p_problem text) returns text language sql as $$
+    select is(
+        problem_with(p_setting, p_value), (503, jsonb_build_object('problems', array[p_problem]), null::json)::text,
+        p_problem
+    )
+$$;
+
+set local log_parameter_max_length = 0;
+set local log_parameter_max_length_on_error = 0;
+set local log_error_verbosity = terse;
+set local statement_timeout = '5s';
+set local lock_timeout = '2s';
+set local password_encryption = 'scram-sha-256';
+
+select is(
+    problem_with('application_name', 'mana'), (200, '{"problems": []}'::jsonb, null::json)::text,
+    'as the gateway''s role with its settings all is well'
+);
+
+select unhealthy_ok(
+    'log_parameter_max_length', '-1', 'log_parameter_max_length must be 0: parameters hold tokens and digests'
+);
+select unhealthy_ok(
+    'log_parameter_max_length_on_error', '-1',
+    'log_parameter_max_length_on_error must be 0: parameters hold tokens and digests'
+);
+select unhealthy_ok(
+    'log_error_verbosity', 'default', 'log_error_verbosity must be terse: details quote the values of rows'
+);
+select unhealthy_ok('statement_timeout', '0', 'statement_timeout must be set for the gateway''s role');
+select unhealthy_ok('lock_timeout', '0', 'lock_timeout must be set for the gateway''s role');
+select unhealthy_ok('password_encryption', 'md5', 'password_encryption must be scram-sha-256');
+
+-- Another role
+select is(
+    (select array_agg(split_part(problem, ',', 1))
+       from api.health(), json_array_elements_text(body -> 'problems') as problem),
+    array[
+        'the gateway must not log in as ' || current_user, 'the gateway must not log in as ' || current_user
+    ],
+    'a superuser is refused as the gateway, for both reasons'
+);
+grant select on credits.balances to mana_gateway;
+select is(
+    problem_with('application_name', 'mana'),
+    (
+        503, '{"problems": ["the gateway must not log in as mana_gateway, a role with privileges on tables"]}'::jsonb,
+        null::json
+    )::text,
+    'a gateway that was granted a table is refused'
+);
+set local role mana_backend;
+select throws_ok(
+    'select api.health()', '42501', 'permission denied for schema api', 'a backend has no business with it'
+);
+
+select * from finish();
+rollback;

@@ -1,0 +1,286 @@
+-- credits.verify_ledger: each kind of corruption by its name, at the row that it is in. Constraints
+-- and foreign keys are out of the way here, as on the day that it is for.
+begin;
+\ir ../../setup.psql
+
+do $$
+declare
+    v_statement text;
+begin
+    for v_statement in
+        select format('alter table %s drop constraint %I', conrelid::regclass, conname)
+          from pg_constraint
+         where connamespace = 'credits'::regnamespace and contype in ('c', 'f')
+           and conrelid in (
+               'credits.balances'::regclass, 'credits.transactions'::regclass, 'credits.ledger_entries'::regclass
+           )
+    loop
+        execute v_statement;
+    end loop;
+end
+$$;
+drop index credits.transactions_one_per_idempotency_key, credits.transactions_one_grant_per_window;
+
+select plan(29);
+
+select make_users(
+    'ada', 'balance', 'free', 'totals', 'version', 'negative', 'debt', 'no_balance', 'no_entries', 'amount', 'foreign',
+    'orphan',
+    'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent', 'nothing', 'robbed', 'robber', 'skipped'
+);
+
+-- Everybody has the signup bonus, has bought 30 and spent 160 in two parts, with a key.
+do $$
+declare
+    v_name text;
+begin
+    for v_name in select name from tap.people loop
+        perform tap.give_paid(v_name, 30);
+        perform auth.act_as(tap.id_of(v_name)), credits.use_credits(160, 'chat', 'A question', 'k-1');
+    end loop;
+end
+$$;
+
+create function tap.last_of(p_name text) returns uuid language sql as $$
+    select id from credits.transactions where user_id = id_of(p_name) order by id desc limit 1
+$$;
+
+create function tap.found_for(p_name text) returns setof text language sql as $$
+    select problem
+           || case when transaction_id = last_of(p_name) then ' (the last)'
+                   when transaction_id is not null then ' (another)'
+                   else '' end
+           || ': ' || detail
+      from credits.verify_ledger()
+     where user_id = id_of(p_name)
+$$;
+
+create function tap.found_ok(p_name text, p_expected text[], p_description text) returns text language sql as $$
+    select set_eq(format('select * from found_for(%L)', p_name), p_expected, p_description)
+$$;
+
+-- A sound database
+
+select ledger_is_sound();
+set local role mana_reader;
+select is_empty('select * from credits.verify_ledger()', 'a reader without claims may verify, too');
+reset role;
+
+
+update credits.settings set signup_bonus = 0;
+select make_users('buyer');
+select give_paid('buyer', 10);
+select found_ok('buyer', '{}', 'nor is anything found for who has never had a free credit');
+select make_users('empty');
+select found_ok('empty', '{}', 'or no credit at all');
+
+
+-- Balances
+
+update credits.balances set balance = 2, total_earned = 2, version = 1 where user_id = id_of('empty');
+select found_ok(
+    'empty',
+    array[
+        'balance_differs_from_ledger: free 0, paid 2; entries say free 0, paid 0',
+        'totals_differ_from_transactions: earned 2, spent 0, version 1; transactions say 0, 0, 0'
+    ],
+    'a balance without any entry'
+);
+
+update credits.balances set balance = balance + 1 where user_id = id_of('balance');
+select found_ok(
+    'balance', array['balance_differs_from_ledger: free 0, paid 21; entries say free 0, paid 20'],
+    'a balance off by one'
+);
+
+update credits.balances set balance = balance - 1, free_credits_remaining = 1 where user_id = id_of('free');
+select found_ok(
+    'free', array['balance_differs_from_ledger: free 1, paid 19; entries say free 0, paid 20'],
+    'a credit in the wrong part'
+);
+
+update credits.balances set total_spent = 159 where user_id = id_of('totals');
+select found_ok(
+    'totals',
+    array['totals_differ_from_transactions: earned 180, spent 159, version 3; transactions say 180, 160, 3'],
+    'totals that are not the sums'
+);
+
+update credits.balances set version = 4 where user_id = id_of('version');
+select found_ok(
+    'version',
+    array['totals_differ_from_transactions: earned 180, spent 160, version 4; transactions say 180, 160, 3'],
+    'a version without a transaction'
+);
+
+update credits.balances set balance = 30, free_credits_remaining = -10 where user_id = id_of('negative');
+select found_ok(
+    'negative',
+    array[
+        'negative_balance: free -10, paid 30',
+        'balance_differs_from_ledger: free -10, paid 30; entries say free 0, paid 20'
+    ],
+    'a negative part'
+);
+
+update credits.balances set balance = -10, free_credits_remaining = 30 where user_id = id_of('debt');
+select found_ok(
+    'debt',
+    array[
+        'negative_balance: free 30, paid -10',
+        'balance_differs_from_ledger: free 30, paid -10; entries say free 0, paid 20'
+    ],
+    'the other part negative'
+);
+
+delete from credits.balances where user_id = id_of('no_balance');
+select found_ok(
+    'no_balance',
+    array[
+        'transaction_without_balance (another): the user has no balance row',
+        'transaction_without_balance (the last): the user has no balance row'
+    ],
+    'a balance that is gone'
+);
+
+
+-- Entries
+
+delete from credits.ledger_entries where user_id = id_of('no_entries') and transaction_id = last_of('no_entries');
+select found_ok(
+    'no_entries',
+    array[
+        'transaction_without_entries (the last): amount -160',
+        'running_totals_are_not_the_sums (the last): free 0, spent 160;'
+        ' up to here the entries say 150 and the transactions 160',
+        'balance_differs_from_ledger: free 0, paid 20; entries say free 150, paid 30'
+    ],
+    'a transaction without entries'
+);
+
+delete from credits.ledger_entries
+ where user_id = id_of('amount') and transaction_id = last_of('amount') and entry_no = 2;
+select found_ok(
+    'amount',
+    array[
+        'entries_differ_from_amount (the last): amount -160; entries say -150',
+        'balance_differs_from_ledger: free 0, paid 20; entries say free 0, paid 30'
+    ],
+    'an entry that is missing'
+);
+
+update credits.ledger_entries
+   set user_id = id_of('ada'), entry_no = 1
+ where user_id = id_of('foreign') and transaction_id = last_of('foreign') and entry_no = 2;
+select is(
+    (select array_agg(problem || ': ' || detail order by problem)
+       from credits.verify_ledger() where user_id = id_of('ada') and problem like 'entry%'),
+    array[format('entry_without_transaction: the transaction is user %s''s', id_of('foreign'))],
+    'an entry to a foreign user''s transaction'
+);
+select found_ok(
+    'ada',
+    array[
+        format('entry_without_transaction (another): the transaction is user %s''s', id_of('foreign')),
+        'balance_differs_from_ledger: free 0, paid 20; entries say free 0, paid 10'
+    ],
+    'it is missed by the one and found with the other'
+);
+
+insert into credits.ledger_entries
+values (id_of('orphan'), gen_random_uuid(), 1, 'sales', 'paid', 5);
+select found_ok(
+    'orphan',
+    array[
+        'entry_without_transaction (another): there is no such transaction',
+        'balance_differs_from_ledger: free 0, paid 20; entries say free 0, paid 25'
+    ],
+    'an entry to no transaction'
+);
+
+insert into credits.ledger_entries
+values (id_of('inner'), last_of('inner'), 3, 'usage', 'sales', 5);
+select isnt_empty(
+    $$ select * from found_for('inner') $$, 'an entry from the system to the system, which is no user''s'
+);
+
+update credits.ledger_entries as e
+   set user_id = id_of('robber')
+  from credits.transactions as t
+ where (t.user_id, t.id) = (e.user_id, e.transaction_id) and t.user_id = id_of('robbed') and t.type = 'purchase';
+select is(
+    (select array_agg(f) from found_for('robbed') as f where f like 'transaction%'),
+    array['transaction_without_entries (another): amount 30'], 'a transaction whose only entry is another user''s'
+);
+
+insert into credits.ledger_entries
+values (id_of('nothing'), last_of('nothing'), 3, 'free', 'usage', 0);
+select found_ok(
+    'nothing', array['entry_moves_nothing_of_the_user (the last): 0 from free to usage'], 'an entry of 0'
+);
+
+
+-- Transactions
+
+update credits.transactions
+   set balance_after = 19, free_after = 0
+ where user_id = id_of('sum') and id = last_of('sum');
+select found_ok(
+    'sum', array['balance_after_is_not_the_sum (the last): 180 and -160 make 19'], 'a balance after that is not the sum'
+);
+
+update credits.transactions
+   set balance_before = 179, balance_after = 19
+ where user_id = id_of('chain') and id = last_of('chain');
+select found_ok(
+    'chain',
+    array['chain_is_broken (the last): starts at 179, version 3; the one before ended at 180, version 2'],
+    'a balance before that is not the balance after of the one before'
+);
+
+-- The first of three has version 1: now the second has 5, and the third is as far from it as before.
+update credits.transactions
+   set version = version + 3
+ where user_id = id_of('skipped') and version > 1;
+update credits.balances set version = version + 3 where user_id = id_of('skipped');
+select found_ok(
+    'skipped',
+    array['chain_is_broken (another): starts at 150, version 5; the one before ended at 150, version 1'],
+    'versions that do not follow each other'
+);
+
+with removed as (
+    delete from credits.transactions where user_id = id_of('gone') and type = 'purchase' returning *
+)
+delete from credits.ledger_entries as e using removed as r where (e.user_id, e.transaction_id) = (r.user_id, r.id);
+select found_ok(
+    'gone',
+    array[
+        'chain_is_broken (the last): starts at 180, version 3; the one before ended at 150, version 1',
+        'balance_differs_from_ledger: free 0, paid 20; entries say free 0, paid -10',
+        'totals_differ_from_transactions: earned 180, spent 160, version 3; transactions say 150, 160, 3'
+    ],
+    'a transaction that is gone with its entries'
+);
+
+update credits.transactions set idempotency_key = 'k-1' where user_id = id_of('key') and type = 'purchase';
+select found_ok('key', array['idempotency_key_twice: 2 transactions have one key'], 'a key that was used twice');
+
+update credits.transactions set grant_window = 0 where user_id = id_of('window') and type = 'purchase';
+select found_ok('window', array['grant_twice_in_a_window: 2 grants in window 0'], 'two grants in one window');
+
+update credits.transactions set grant_window = 1 where user_id = id_of('late') and type = 'bonus';
+select found_ok(
+    'late', array['grant_outside_its_window (another): window 1, created 2030-01-01 00:00:00.000001+00'],
+    'a grant outside of its window'
+);
+
+-- What a retry is answered from
+update credits.transactions set free_after = 10 where user_id = id_of('after') and id = last_of('after');
+select isnt_empty($$ select * from found_for('after') $$, 'a free part after that is not what the entries say');
+
+update credits.transactions set total_spent_after = 159 where user_id = id_of('spent') and id = last_of('spent');
+select isnt_empty($$ select * from found_for('spent') $$, 'a total after that is not the sum');
+
+select * from finish();
+rollback;

@@ -1,0 +1,53 @@
+-- credits.seed_packages, credits.list_packages
+begin;
+\ir ../../setup.psql
+select plan(11);
+
+delete from credits.purchases;
+delete from credits.packages;
+select make_users('ada');
+
+-- Administrators
+select is(credits.seed_packages(), 4, 'packages are put on sale where there are none');
+select results_eq(
+    'select sort_order, name, credits, price_euro_cents, active from credits.packages order by sort_order',
+    $$ values (1, 'Starter', 100::bigint, 100, true), (2, 'Basic', 500, 450, true),
+              (3, 'Pro', 1000, 800, true), (4, 'Studio', 5000, 3500, true) $$,
+    'four of them, in euro cents'
+);
+select is(
+    (select count(*) from (
+        select lag(price_euro_cents::numeric / credits) over (order by credits)
+               < price_euro_cents::numeric / credits as dearer
+          from credits.packages
+     ) as p where dearer),
+    0::bigint, 'a larger one is never dearer by the credit'
+);
+update credits.packages set active = false where name = 'Basic';
+update credits.packages set price_euro_cents = 99, sort_order = 4 where name = 'Starter';
+select is(credits.seed_packages(), 0, 'where there are some, none is made');
+select is((select price_euro_cents from credits.packages where name = 'Starter'), 99, 'and none is changed');
+
+-- The owner, another user, anonymous: it is the same for all
+set local role mana_backend;
+select results_eq(
+    'select name, price_euro_cents from credits.list_packages()',
+    $$ values ('Pro', 800), ('Starter', 99), ('Studio', 3500) $$,
+    'what is on sale is listed by its place, then by its price'
+);
+select auth.act_as(id_of('ada'));
+select is((select count(*) from credits.list_packages()), 3::bigint, 'and is the same for a user');
+select throws_ok(
+    'select credits.seed_packages()', '42501', 'permission denied for function seed_packages', 'a backend may not seed'
+);
+reset role;
+
+-- Nothing for sale
+update credits.packages set active = false;
+select is_empty('select from credits.list_packages()', 'nothing is listed when nothing is on sale');
+select is(credits.seed_packages(), 0, 'what was taken off sale does not come back by itself');
+delete from credits.packages where name = 'Pro';
+select is(credits.seed_packages(), 0, 'nor what was deleted');
+
+select * from finish();
+rollback;
