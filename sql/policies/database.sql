@@ -24,7 +24,7 @@ begin
 end
 $$;
 
--- Roles are the cluster's: the deploy of another database may be writing the same, just now. Whoever
+-- Roles are the cluster's: the deploy of another database may be writing the same now. The one that
 -- comes second waits for the first, is refused, and finds the other's settings when it tries again.
 do $$
 begin

@@ -1,7 +1,7 @@
 -- Called by auth functions that record where a request came from.
 --
 -- One field of this request's context (ip, userAgent, requestId); null when it is not known. What
--- is only noted is no reason to refuse: a context that is no JSON, or an ip that is none, is not known.
+-- is only recorded is no reason to refuse: a context that is not JSON and an invalid ip count as unknown.
 create or replace function _auth.request_context(p_field text)
 returns text
 language plpgsql

@@ -1,6 +1,6 @@
 -- Called by auth functions that store or look up an opaque token.
 --
--- What is kept of a token. It has 256 random bits, so a fast hash without salt is enough.
+-- The hash that is stored of a token. A token has 256 random bits, so a fast hash without salt is enough.
 create or replace function _auth.hash_token(p_token text)
 returns bytea
 language sql

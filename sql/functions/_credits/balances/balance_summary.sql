@@ -1,4 +1,4 @@
--- Called by credits.get_balance and credits.get_balance_batch.
+-- Called by credits.get_balances.
 --
 -- A balance as its callers get it. The daily grant of its window has been paid.
 create or replace function _credits.balance_summary(p_balance credits.balances, p_daily_free_credits bigint)

@@ -1,4 +1,4 @@
--- Called by auth.begin_request and by api.get_balance and api.use_credits, first.
+-- Called by auth.begin_request, api.get_balance, api.use_credits and api.validate, first.
 --
 -- Makes those of p_user_ids the users of this transaction whose claims, at the same place in p_claims,
 -- still hold; the gateway has checked the signatures. Returns for each place who calls: the user, or

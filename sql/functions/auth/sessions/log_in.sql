@@ -1,12 +1,12 @@
 -- Called by api.log_in.
 --
--- Opens a session for whoever knows the password, with refresh tokens good for p_ttl. Returns
+-- Opens a session for the owner of the password, with refresh tokens good for p_ttl. Returns
 -- null when the address or the password is wrong: a failure has to leave a trace, and raising
 -- would take it back. An unknown address costs the same bcrypt as a wrong password, and a write.
 --
 -- Locks   the user's row against being closed meanwhile.
 -- Raises  PT400 invalid_request    the detail names the field
---         PT401 account_disabled   only to who knows the password
+--         PT401 account_disabled   only after the right password
 create or replace function auth.log_in(
     p_email text, p_password_digest text, p_device_id text, p_device_name text, p_ttl interval
 )
@@ -41,7 +41,7 @@ begin
         select hash into v_hash from auth.passwords where user_id = v_user.id;
     end if;
 
-    -- Whoever has no hash is measured against one that no password has.
+    -- Without a hash, compare with one that no password produces, so that the cost is the same.
     v_hash := coalesce(v_hash, '$2a$' || lpad(_auth.password_cost()::text, 2, '0') || '$' || repeat('.', 53));
     v_right := extensions.crypt(p_password_digest, v_hash) = v_hash;
     if v_user.id is null then
@@ -53,7 +53,7 @@ begin
         perform _auth.record_event('login_failed');
         return null;
     end if;
-    -- bcrypt took its time: whoever closes the account meanwhile has to see this session, or we that it is closed.
+    -- bcrypt took its time. If the account is closed meanwhile, either that transaction ends this session or we see it.
     select * into v_user from auth.users where id = v_user.id for share;
     if v_user.deleted_at is not null then
         return null;

@@ -1,4 +1,4 @@
--- Called by api.log_out after auth.begin_request.
+-- Called by api.log_out.
 --
 -- Ends the caller's own session, at once for every token of it.
 --

@@ -5,7 +5,7 @@
 -- returns the same successor; any other reuse means that two parties hold the token, so the
 -- session is revoked for both (RFC 9700, section 4.14.2). Returns null when the token is refused:
 -- the revocation must stay, and raising would take it back. Once a day it takes away the session's
--- tokens past their time: whoever stays logged in never meets _auth.create_session, which does so.
+-- expired tokens: a client that stays logged in never calls _auth.create_session, which does so.
 --
 -- Locks   the session's row, so that refreshes and logouts of one session take turns.
 -- Raises  PT400 invalid_request    p_ttl is no lifetime
@@ -40,7 +40,7 @@ begin
       from auth.sessions
      where user_id = p_user_id and id = v_token.session_id
        for no key update;
-    -- Whoever held the lock may have used the token.
+    -- The holder of the lock may have used the token.
     select * into v_token from auth.refresh_tokens where user_id = p_user_id and hash = v_hash;
     select * into v_user from auth.users where id = p_user_id;
     v_now := base.clock();

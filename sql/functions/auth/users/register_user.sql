@@ -5,7 +5,7 @@
 -- of the rest of the transaction.
 --
 -- Locks   nothing that exists; two registrations of one address wait for each other.
--- Raises  PT400 invalid_request    the address is none
+-- Raises  PT400 invalid_request    the detail names the parameter
 --         PT409 email_taken
 create or replace function auth.register_user(p_email text, p_password_digest text, p_name text default null)
 returns auth.users
@@ -31,8 +31,8 @@ begin
         raise sqlstate 'PT400' using message = 'invalid_request', detail = 'name: must have 1 to 255 characters.';
     end if;
 
-    -- bcrypt comes after the cheap look and before the insert: whoever waits for the same
-    -- address waits for an insert, not for bcrypt.
+    -- bcrypt comes after the cheap look and before the insert, so that two registrations of one
+    -- address wait for an insert and not for bcrypt.
     if not exists (select from auth.users where email = v_email) then
         v_hash := extensions.crypt(p_password_digest, extensions.gen_salt('bf', _auth.password_cost()));
 

@@ -1,4 +1,4 @@
--- Called by the doors of auth and credits.
+-- Called by auth.begin_request, credits.get_balance and credits.use_credits.
 --
 -- Raises the refusal with this code: its HTTP status is the SQLSTATE, PT and three digits.
 create or replace function base.refuse(p_code text, p_detail text default null)

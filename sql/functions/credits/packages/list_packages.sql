@@ -1,6 +1,6 @@
 -- Called by api.list_packages and by trusted backends.
 --
--- What is for sale, in the order to show it.
+-- The packages that are for sale, in the order to show them.
 create or replace function credits.list_packages()
 returns setof credits.packages
 language sql

@@ -1,6 +1,6 @@
 -- Called by administrators (mana run, mana migrate apply --seed).
 --
--- Puts packages on sale where there are none yet, and returns how many it made: of two at once, one does.
+-- Puts packages on sale unless there are some, and returns how many it made. Of two calls at once, one makes them.
 create or replace function credits.seed_packages()
 returns int
 language plpgsql
