@@ -5,6 +5,7 @@
 .PHONY: help run test tools lint format types pgtap pytest soak stack-test bench lock psql dsn clean
 
 BIN := .venv/bin
+TESTS := PYTHONPATH=tests $(BIN)/python -m
 
 help: ## print this list
 	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -34,20 +35,20 @@ types: .venv/test.stamp ## check the static types of the gateway
 
 pgtap: .venv/test.stamp ## run the tests in SQL, in a database of their own
 	@find tests/sql -name '*.sql' | grep -q . # pg_prove succeeds without any test
-	$(BIN)/python tests/server.py pg_prove --recurse --ext .sql tests/sql
+	$(TESTS) harness pg_prove --recurse --ext .sql tests/sql
 
 pytest: .venv/test.stamp ## run the tests in Python
 	$(BIN)/pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 soak: .venv/test.stamp tools ## run the long form of a proof; ARGS=--help lists them
-	@PYTHONPATH=tests:tests/py $(BIN)/python -m proof $(ARGS)
+	@$(TESTS) proof $(ARGS)
 
 stack-test: .venv/test.stamp ## start docker-compose.yml in containers and use it (as root)
 	@tests/tools.sh stack
 	$(BIN)/pytest tests/stack -x -s $(ARGS)
 
 bench: .venv/test.stamp ## measure the gateway beside the database that it calls (needs wrk)
-	$(BIN)/python tests/bench/run.py $(ARGS)
+	$(TESTS) bench $(ARGS)
 
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest --python-version 3.11 \
     --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'

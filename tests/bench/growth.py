@@ -16,10 +16,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
+from bench.measure import Plan, as_figures, discrepancies, in_turns, load
 from gateway.operate import migrate
 from gateway.operate.bench import table
-from measure import Plan, as_figures, discrepancies, in_turns, load
-from support import Gateway
+from harness.gateways import Gateway
 
 KINDS = ("use", "page")
 

@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from bench.measure import LOGGED_IN, Measured, Plan, over_http, pgbench
 from gateway.operate.bench import Logins, connected, percentile, table
-from measure import LOGGED_IN, Measured, Plan, over_http, pgbench
-from support import PASSWORD, Gateway
+from harness.clients import PASSWORD
+from harness.gateways import Gateway
 
 FLOOD = 10
 PASSWORD_CONNECTIONS = 2  # of a worker: the default of the setting

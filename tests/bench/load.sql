@@ -1,4 +1,4 @@
--- The data of tests/bench/run.py: users with credits, some of them logged in and with old transactions.
+-- The data of tests/bench: users with credits, some of them logged in and with old transactions.
 create schema bench;
 
 create table bench.callers (

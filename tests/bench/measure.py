@@ -25,7 +25,8 @@ from gateway.problems import OperatorError
 from gateway.tokens import passwords
 from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import KeyDirectory
-from support import PASSWORD, PEPPER, Gateway
+from harness.clients import PASSWORD
+from harness.gateways import PEPPER, Gateway
 
 HERE = Path(__file__).parent
 KINDS = ("balance", "use", "page", "deep_page", "validate", "refresh", "login")

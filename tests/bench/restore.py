@@ -13,12 +13,12 @@ from dataclasses import asdict
 from typing import Any
 from unittest import mock
 
+from bench.growth import create
+from bench.measure import Plan
 from gateway.operate import backup
 from gateway.operate.bench import table
 from gateway.settings.maintenance import load_maintenance
-from growth import create
-from measure import Plan
-from support import Archiving
+from harness.databases import Archiving
 
 SERVER = {"shared_buffers": "512MB", "max_wal_size": "4GB"}
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
+from harness.databases import start_cluster
 from proof import cuts as cutting
 from proof import enumeration as enumerating
 from proof import fuzz as fuzzing
@@ -23,7 +24,6 @@ from proof import properties as stepping
 from proof.bank import Violation
 from proof.crashes import Crashes, crash_house
 from proof.runs import bank_house, play
-from support import start_cluster
 
 
 @click.group(help=__doc__)
@@ -115,7 +115,7 @@ def properties(examples: int, seed: int) -> None:
 def races(seconds: int, seed: int) -> None:
     """Two sessions stepped through their statements: every schedule with one switch, then drawn ones."""
     os.environ |= {"SOAK_SECONDS": str(seconds), "SOAK_SEED": str(seed)}
-    sys.exit(pytest.main(["tests/py/test_races.py"]))
+    sys.exit(pytest.main(["tests/py/system/test_races.py"]))
 
 
 @main.command()

@@ -27,10 +27,10 @@ from typing import Any
 
 import psycopg
 
+from harness.clients import Service
 from proof import judge
 from proof.doors import Answer, Http, Request, Sql, fingerprint
 from proof.history import OK, UNKNOWN, History
-from support import Service
 
 HOT = 8  # users that half of the operations are about
 MARGIN = 0.001  # seconds by which two readings of one clock may differ

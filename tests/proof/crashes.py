@@ -21,9 +21,12 @@ import psycopg
 
 from gateway.operate.local_postgres import LocalPostgres
 from gateway.problems import OperatorError
+from harness.databases import killable_cluster
+from harness.doors import backend_login
+from harness.gateways import Gateway, workers_of
+from harness.servers import PgBouncer, Redis
 from proof.bank import Bank, Targets, Violation
 from proof.runs import QUIET, UNLIMITED
-from support import Gateway, PgBouncer, Redis, backend_login, killable_cluster, workers_of
 
 PAUSE = (1.0, 10.0)  # seconds between a recovery and the next kill
 DOWN = (0.0, 1.0)  # seconds that a supervisor takes to start a part again

@@ -20,10 +20,15 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.http.services import GAUGED_EVERY
+from harness.clients import Service
+from harness.databases import Cluster, Database
+from harness.doors import backend_login
+from harness.gateways import Gateway, rests
+from harness.servers import PgBouncer, Redis
+from harness.waiting import until
 from proof.bank import Bank, Report, Targets
 from proof.proxy import Fault, Kind, Proxy, Way
 from proof.runs import QUIET, UNLIMITED, play
-from support import Cluster, Database, Gateway, PgBouncer, Redis, Service, backend_login, rests, until
 
 CLIENTS = 32
 # What an answer contains that tells of a spend; a backend's COMMIT is an answer of its own.

@@ -19,8 +19,8 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from harness.clients import PASSWORD, Service
 from proof.history import OK, REFUSED, UNKNOWN
-from support import PASSWORD, Service
 
 PATIENCE = 15.0  # seconds that a client waits for an answer; more than any timeout of the service
 APP = "bank"

@@ -13,7 +13,10 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from support import ROOT, Database, Gateway, Reply, Service, start_server
+from harness.clients import Reply, Service
+from harness.databases import Database, start_server
+from harness.gateways import Gateway
+from harness.places import ROOT
 
 # A disk that takes 20 ms for every commit: who commits something is told from who does not.
 SLOW_DISK = {"fsync": "on", "synchronous_commit": "on", "commit_delay": "20000", "commit_siblings": "0"}
@@ -81,7 +84,8 @@ def soak(samples: int, seed: int) -> int:
         cluster = stack.enter_context(start_server(SLOW_DISK))
         cluster.prepare()
         database = stack.enter_context(cluster.database())
-        database.query((ROOT / "sql" / "functions" / "_auth" / "passwords" / "password_cost.sql").read_text())
+        [cost] = (ROOT / "sql" / "functions").rglob("password_cost.sql")
+        database.query(cost.read_text())
         gateway = stack.enter_context(Gateway(database.gateway_url))
         return asyncio.run(_report(database, gateway, samples, seed))
 

@@ -1,13 +1,15 @@
-"""The long form of tests/py/test_fuzz.py: as many calls of the API and of every SQL function as asked for."""
+"""The long form of tests/py/system/test_fuzz.py: as many calls of the API and of every SQL function as asked for."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
+from harness.clients import Service, Session
+from harness.databases import start_cluster
+from harness.gateways import Gateway
 from proof import http_fuzz
 from proof.sql_fuzz import SqlFuzz
-from support import Gateway, Service, Session, start_cluster
 
 
 def soak(examples: int, seed: int) -> int:

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from support import Service, assert_problem
+from harness.clients import Service, assert_problem
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 

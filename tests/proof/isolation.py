@@ -27,18 +27,12 @@ import psycopg
 from psycopg.rows import dict_row
 
 from gateway.api.routes import ROUTES
-from support import (
-    Cluster,
-    Database,
-    Gateway,
-    PgBouncer,
-    Service,
-    Session,
-    as_array,
-    backend_login,
-    start_cluster,
-    together,
-)
+from harness.clients import Service, Session
+from harness.databases import Cluster, Database, start_cluster
+from harness.doors import as_array, backend_login
+from harness.gateways import Gateway
+from harness.servers import PgBouncer
+from harness.waiting import together
 
 PLAN_CACHE_MODES = ("force_custom_plan", "force_generic_plan")
 SERVER_CONNECTIONS = 3  # that all clients of a role share

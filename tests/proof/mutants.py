@@ -30,7 +30,8 @@ import psycopg
 
 from gateway.operate import migrate
 from gateway.problems import OperatorError
-from support import ROOT, Cluster, start_server
+from harness.databases import Cluster, start_server
+from harness.places import ROOT
 
 SURVIVORS = Path(__file__).with_name("survivors.toml")
 STILLBORN, JUDGED = "stillborn", "judged"  # outcomes beside the names of what caught a mutant
@@ -41,13 +42,13 @@ TESTS = {
     "sql/functions/*credits/**/*.sql": "credits batches backends verify isolation races cli",
     "sql/functions/*auth/**/*.sql": "sessions registration enumeration batches isolation races",
     "sql/functions/base/**/*.sql": "credits registration sessions batches",
-    "sql/policies/**/*.sql": "isolation credits sessions backends deploy",
+    "sql/policies/**/*.sql": "isolation credits sessions backends migrate",
     "sql/migrations/0002.auth-tables.sql": "sessions registration",
     "sql/migrations/0003.credits-tables.sql": "registration credits backends verify",
-    "gateway/tokens/access_tokens.py": "rules_of_the_gateway tokens",
-    "gateway/problems.py": "rules_of_the_gateway routes bad_input scarcity serving",
-    "gateway/http/responses.py": "rules_of_the_gateway routes bad_input serving attacks_http limits",
-    "gateway/database/lanes.py": "database bad_input scarcity races",
+    "gateway/tokens/access_tokens.py": "access_tokens tokens",
+    "gateway/problems.py": "problems routes bad_input scarcity serving",
+    "gateway/http/responses.py": "problems routes bad_input serving attacks_http rate_limits",
+    "gateway/database/lanes.py": "lanes bad_input scarcity races",
 }
 
 # What those tests read of the repository.
@@ -290,10 +291,11 @@ class Hunt:
         """Which of the tests in Python caught it."""
         names = next((tests for pattern, tests in TESTS.items() if ROOT / mutant.path in ROOT.glob(pattern)), "")
         with _tree(mutant, *TREE) as tree:
-            for test in names.split():
+            for name in names.split():
+                [test] = (ROOT / "tests" / "py").rglob(f"test_{name}.py")
                 command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
-                if not _passes([*command, f"tests/py/test_{test}.py"], tree, {**os.environ, "PYTHONPATH": str(tree)}):
-                    return f"test_{test}.py"
+                if not _passes([*command, test.relative_to(ROOT)], tree, {**os.environ, "PYTHONPATH": str(tree)}):
+                    return test.name
         return None
 
     def _forget_settings(self) -> None:
@@ -338,7 +340,7 @@ def _suites_for(mutant: Mutant) -> list[list[str]]:
     return [group for group in (*groups, *(rest[at : at + 4] for at in range(0, len(rest), 4))) if group]
 
 
-def _passes(command: list[str], cwd: Path = ROOT, env: dict[str, str] | None = None) -> bool:
+def _passes(command: list[str | Path], cwd: Path = ROOT, env: dict[str, str] | None = None) -> bool:
     try:
         finished = subprocess.run(command, cwd=cwd, env=env, check=False, capture_output=True, timeout=SECONDS)
     except subprocess.TimeoutExpired:

@@ -38,9 +38,12 @@ from psycopg.rows import dict_row
 from gateway.api.routes import BASE_PATH, ROUTES
 from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import KeyDirectory, KeyRing
+from harness.clients import PASSWORD, Service
+from harness.databases import Cluster, Database, start_cluster
+from harness.doors import as_array, backend_login
+from harness.gateways import Gateway
 from proof.model import DAY, GRACE, KEPT, TICK, Model, Movement, Outcome, Token, User
 from proof.model import Session as Login
-from support import PASSWORD, Cluster, Database, Gateway, Service, as_array, backend_login, start_cluster
 
 START = datetime(2031, 12, 31, 22, tzinfo=UTC)
 ACCESS_TTL = timedelta(minutes=15)

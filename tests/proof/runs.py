@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.databases import Cluster
+from harness.doors import backend_login
+from harness.gateways import Gateway
 from proof.bank import Bank, Report, Targets, Violation
 from proof.history import History
-from support import Cluster, Gateway, backend_login
 
 # Access tokens last as long as a run: that they end is another test's.
 QUIET = {"LOG_LEVEL": "warning", "JWT_ACCESS_TOKEN_EXPIRY": "1d"}

@@ -26,7 +26,11 @@ from psycopg.types.string import TextLoader
 from gateway.api.routes import ROUTES
 from gateway.operate.migrate import DEFINERS, SCHEMAS
 from gateway.tokens import passwords
-from support import PASSWORD, PEPPER, ROOT, Database, Session, backend_login
+from harness.clients import PASSWORD, Session
+from harness.databases import Database
+from harness.doors import backend_login
+from harness.gateways import PEPPER
+from harness.places import ROOT
 
 _ROUTES = {route.function for route in ROUTES}
 RUNTIME_ROLES = ("mana_gateway", "mana_backend", "mana_reader")
@@ -115,7 +119,7 @@ class Function:
 def declared(function: str) -> frozenset[tuple[int, str]]:
     """Status and code of all that the function's header says it raises or returns."""
     schema, _, name = function.partition(".")
-    [file] = (ROOT / "sql" / "functions" / schema).glob(f"*/{name}.sql")
+    [file] = (ROOT / "sql" / "functions" / schema).rglob(f"{name}.sql")
     header = file.read_text().partition("create or replace")[0]
     pairs = {(int(status), code) for status, code in re.findall(r"\b(?:PT)?(\d{3})[ ]+(\w+_\w+|not_found)", header)}
     for other in re.findall(r"(?:as|what) (\w+\.\w+) (?:does|raises|refuses|returns)", header):

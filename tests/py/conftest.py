@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from support import Cluster, Database, Gateway, PgBouncer, Redis, Service, start_cluster
+from harness.clients import Service
+from harness.databases import Cluster, Database, start_cluster
+from harness.gateways import Gateway
+from harness.servers import PgBouncer, Redis
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +51,7 @@ def gateway(database: Database) -> Iterator[Gateway]:
 def either_gateway(request: pytest.FixtureRequest, database: Database, pgbouncer: PgBouncer) -> Iterator[Gateway]:
     """A gateway that reaches its database directly, then one that goes through PgBouncer.
 
-    With support.EVERY_GATEWAY, a test runs with one of two workers as well.
+    With EVERY_GATEWAY of harness.gateways, a test runs with one of two workers as well.
     """
     url = pgbouncer.url(database) if request.param == "pgbouncer" else database.gateway_url
     with Gateway(url, {"WORKERS": "2" if request.param == "workers" else "1"}) as running:

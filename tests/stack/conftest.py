@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine import build_stand_ins, engine
-from stack import PROJECT, Stack
+from stack.engine import build_stand_ins, engine
+from stack.project import PROJECT, Stack
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,8 +12,9 @@ import pytest
 from docker.errors import ContainerError
 
 from gateway.operate.stack import STACK_SECRETS
-from stack import DOMAIN, PROJECT, Stack, another_machine, moment, wait
-from support import PASSWORD, Session, assert_problem, until
+from harness.clients import PASSWORD, Session, assert_problem
+from harness.waiting import until
+from stack.project import DOMAIN, PROJECT, Stack, another_machine, moment, wait
 
 BALANCE = "/api/v1/credits/balance"
 

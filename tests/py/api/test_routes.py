@@ -1,0 +1,271 @@
+"""The table of routes, the functions in the database, the OpenAPI document and the answers agree."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from psycopg import pq
+
+from gateway.api.models import ProblemDocument
+from gateway.api.routes import BASE_PATH, HEALTH, ROUTES, Access, Route
+from gateway.http import openapi
+from gateway.problems import CODES
+from harness.clients import PASSWORD, Reply, Service, Session
+from harness.databases import Database
+from harness.gateways import Gateway
+from harness.places import ROOT
+
+FUNCTIONS = "\n".join(path.read_text() for path in (ROOT / "sql" / "functions").rglob("*.sql"))
+BY_FUNCTION = {route.function: route for route in ROUTES}
+DOCUMENT: dict[str, Any] = json.loads(openapi.document())
+OPERATIONS = {
+    (method.upper(), path): operation
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+
+every_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
+
+
+def operation(route: Route) -> dict[str, Any]:
+    found: dict[str, Any] = OPERATIONS[route.method, BASE_PATH + route.path]
+    return found
+
+
+def documented(route: Route) -> set[str]:
+    """The codes that the document lists for a route."""
+    responses = operation(route)["responses"].values()
+    return {code for response in responses for code in re.findall(r"\w+", response["description"]) if code in CODES}
+
+
+# ---------------------------------------------------------------- table and catalog
+
+
+def test_each_function_that_answers_is_in_the_table(database: Database) -> None:
+    rows = database.query("select proname from pg_proc where prorettype = 'api.reply'::regtype")
+    answering = sorted(name for (name,) in rows)
+    assert answering == sorted([*BY_FUNCTION, HEALTH.function, "ok", "page", "refused"])
+
+
+@pytest.mark.parametrize("route", [HEALTH, *ROUTES], ids=lambda route: route.function)
+def test_the_function_takes_what_the_route_passes(database: Database, route: Route) -> None:
+    [(names,)] = database.query(
+        "select coalesce(proargnames, '{}') from pg_proc where proname = %s and pronamespace = 'api'::regnamespace",
+        route.function,
+    )
+    # Of many users, each parameter is an array and may have a plural.
+    taken = [name.removesuffix("s") for name in names] if route.serves_many else names
+    passed = [name.removesuffix("s") for name in route.parameters] if route.serves_many else route.parameters
+    assert taken == [f"p_{name}" for name in passed]
+
+
+@pytest.fixture(scope="module")
+def as_gateway(database: Database) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(database.gateway_url) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("route", [HEALTH, *ROUTES], ids=lambda route: route.function)
+def test_the_gateways_role_can_prepare_the_sql(as_gateway: psycopg.Connection[Any], route: Route) -> None:
+    result = as_gateway.pgconn.prepare(route.function.encode(), route.sql.encode())
+    assert result.status == pq.ExecStatus.COMMAND_OK, result.error_message
+
+
+def test_no_two_routes_share_a_path_or_a_function() -> None:
+    assert len({(route.method, route.path) for route in ROUTES}) == len(ROUTES)
+    assert len(BY_FUNCTION) == len(ROUTES)
+
+
+# ---------------------------------------------------------------- table and document
+
+
+def test_the_document_has_the_routes_and_nothing_else() -> None:
+    assert set(OPERATIONS) == {(route.method, BASE_PATH + route.path) for route in ROUTES}
+
+
+@every_route
+def test_an_operation_is_named_and_described_after_its_route(route: Route) -> None:
+    assert operation(route)["operationId"] == route.function
+    assert operation(route)["summary"] == route.summary
+
+
+@every_route
+def test_an_operation_has_one_success_and_the_statuses_of_its_problems(route: Route) -> None:
+    statuses = {int(status) for status in operation(route)["responses"]}
+    assert {status for status in statuses if status < 400} == {route.status}
+    assert {CODES[code][0] for code in route.problems} <= statuses
+    assert set(route.problems) <= documented(route)
+
+
+@every_route
+def test_an_operation_asks_for_a_bearer_token_where_the_route_does(route: Route) -> None:
+    security = operation(route).get("security", [])
+    assert ({"bearer": []} in security) == (route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN})
+    assert ({} in security) == (route.access is Access.BEARER_OR_REFRESH_TOKEN)
+
+
+@every_route
+def test_an_operation_takes_the_fields_of_its_body(route: Route) -> None:
+    if not route.body:
+        assert "requestBody" not in operation(route)
+        return
+    reference = operation(route)["requestBody"]["content"]["application/json"]["schema"]["$ref"]
+    schema = DOCUMENT["components"]["schemas"][reference.rpartition("/")[2]]
+    fields = msgspec.structs.fields(route.body)
+    assert list(schema["properties"]) == [field.encode_name for field in fields]
+    assert schema.get("required", []) == [field.encode_name for field in fields if field.required]
+    assert schema["additionalProperties"] is False
+
+
+@every_route
+def test_an_operation_takes_the_parameters_of_its_query(route: Route) -> None:
+    names = [p["name"] for p in operation(route).get("parameters", []) if p["in"] == "query"]
+    assert names == ([field.encode_name for field in msgspec.structs.fields(route.query)] if route.query else [])
+
+
+def test_every_reference_in_the_document_leads_somewhere() -> None:
+    references = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(DOCUMENT)))
+    assert references
+    assert references <= set(DOCUMENT["components"]["schemas"])
+
+
+async def test_the_document_is_served(service: Service) -> None:
+    reply = await service.get("/openapi.json")
+    assert (reply.status, reply.body) == (200, DOCUMENT)
+
+
+# ---------------------------------------------------------------- document and answers
+
+
+@pytest.fixture(scope="module")
+async def session(gateway: Gateway, database: Database) -> AsyncIterator[Session]:
+    """A user who has one of everything."""
+    async with Service(gateway.url) as client:
+        user = await client.new_session(deviceId="phone-1", deviceName="a phone")
+        database.query("select credits.seed_packages()")
+        database.query(
+            "insert into credits.purchases (id, user_id, credits, price_euro_cents, created_at)"
+            " values (base.uuid_v7(now()), %s, 100, 500, now())",
+            user.user_id,
+        )
+        yield user
+
+
+async def ask(session: Session, function: str, body: object = None, *, query: str = "", **options: Any) -> Reply:
+    route = BY_FUNCTION[function]
+    return await session.service.request(route.method, BASE_PATH + route.path + query, body=body, **options)
+
+
+def assert_documented(route: Route, reply: Reply) -> None:
+    """The answer is what the models say, to the last field, and no other."""
+    if reply.status < 400:
+        assert reply.status == route.status
+        assert msgspec.to_builtins(msgspec.convert(reply.body, route.answer)) == reply.body
+        return
+    assert msgspec.to_builtins(msgspec.convert(reply.body, ProblemDocument)) == reply.body
+    assert reply.body["code"] in documented(route)
+    assert reply.status == CODES[reply.body["code"]][0]
+
+
+def new_user(name: str) -> dict[str, Any]:
+    return {"email": f"{name}@example.com", "password": PASSWORD}
+
+
+SPEND = {"amount": 1, "appId": "tests", "description": "a test"}
+
+# function, body, query, signed in, expected status
+WALK: list[tuple[str, Any, str, bool, int]] = [
+    ("register_user", new_user("walk"), "", False, 201),
+    ("register_user", {**new_user("walk-with-name"), "name": "Ada"}, "", False, 201),
+    ("register_user", new_user("walk"), "", False, 409),
+    ("register_user", {}, "", False, 400),
+    ("log_in", new_user("walk"), "", False, 200),
+    ("log_in", {**new_user("walk-with-name"), "deviceId": "d", "deviceName": "D"}, "", False, 200),
+    ("log_in", {**new_user("walk"), "password": "wrong password"}, "", False, 401),
+    ("refresh_session", {"refreshToken": "garbage"}, "", False, 401),
+    ("validate", {"token": "garbage"}, "", False, 200),
+    ("log_out", {"refreshToken": "garbage"}, "", False, 401),
+    ("log_out", None, "", False, 401),
+    ("get_balance", None, "", True, 200),
+    ("get_balance", None, "", False, 401),
+    ("use_credits", SPEND, "", True, 200),
+    ("use_credits", {**SPEND, "idempotencyKey": "walk", "metadata": {"a": [1, None, {"b": "c"}]}}, "", True, 200),
+    ("use_credits", {**SPEND, "idempotencyKey": "walk"}, "", True, 422),
+    ("use_credits", {**SPEND, "amount": 1_000_000}, "", True, 402),
+    ("use_credits", {**SPEND, "expectedVersion": 0}, "", True, 409),
+    ("use_credits", {**SPEND, "amount": "1"}, "", True, 400),
+    ("use_credits", SPEND, "", False, 401),
+    ("list_transactions", None, "", True, 200),
+    ("list_transactions", None, "?limit=1&offset=1&type=usage&appId=tests", True, 200),
+    ("list_transactions", None, "?limit=0", True, 400),
+    ("list_transactions", None, "", False, 401),
+    ("list_purchases", None, "", True, 200),
+    ("list_purchases", None, "", False, 401),
+    ("list_packages", None, "", True, 200),
+    ("list_packages", None, "", False, 401),
+]
+
+
+@pytest.mark.parametrize("step", WALK, ids=lambda step: f"{step[0]} {step[4]}")
+async def test_an_answer_is_as_documented(session: Session, step: tuple[str, Any, str, bool, int]) -> None:
+    function, body, query, signed_in, status = step
+    token = session.access_token if signed_in else None
+    reply = await ask(session, function, body, query=query, token=token)
+    assert reply.status == status, reply.text
+    assert_documented(BY_FUNCTION[function], reply)
+
+
+async def test_tokens_are_answered_as_documented(session: Session) -> None:
+    other = await session.service.session(session.email)
+    for function, body in (
+        ("validate", {"token": other.access_token}),
+        ("refresh_session", {"refreshToken": other.refresh_token}),
+        ("log_out", None),
+    ):
+        reply = await ask(session, function, body, token=other.access_token)
+        assert reply.status == 200, reply.text
+        assert_documented(BY_FUNCTION[function], reply)
+
+
+def test_the_walk_visits_every_route() -> None:
+    assert {step[0] for step in WALK} == set(BY_FUNCTION)
+
+
+async def test_lists_that_were_checked_are_not_empty(session: Session) -> None:
+    for path in ("transactions", "purchases", "packages"):
+        assert (await session.get(f"/api/v1/credits/{path}")).body, path
+
+
+# ---------------------------------------------------------------- codes
+
+RAISED = re.findall(r"sqlstate 'PT(\d+)'\s+using\s+message = '(\w+)'", FUNCTIONS)
+LISTED = re.findall(r"\('(\w+)', +(\d{3}), ", (ROOT / "sql/functions/base/refusals/refusal.sql").read_text())
+
+
+def test_the_codes_in_the_functions_were_found() -> None:
+    assert len(RAISED) == len(re.findall(r"raise sqlstate 'PT", FUNCTIONS))
+    assert {code for _, code in RAISED} <= {code for code, _ in LISTED}
+
+
+@pytest.mark.parametrize(("status", "code"), sorted({*RAISED, *((status, code) for code, status in LISTED)}))
+def test_a_code_of_a_function_has_the_status_of_its_sqlstate(status: str, code: str) -> None:
+    assert CODES[code][0] == int(status)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_code_of_the_list_is_used(code: str) -> None:
+    lists = {"routes.py", "openapi.py", "problems.py"}
+    python = [path.read_text() for path in (ROOT / "gateway").rglob("*.py") if path.name not in lists]
+    problems = (ROOT / "gateway" / "problems.py").read_text().partition("class ManaError")[2]
+    assert re.search(rf"""["']{code}["']""", "\n".join([FUNCTIONS, problems, *python]))
+
+
+@every_route
+def test_a_route_documents_codes_of_the_list_alone(route: Route) -> None:
+    assert set(route.problems) <= set(CODES)

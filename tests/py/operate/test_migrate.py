@@ -1,0 +1,678 @@
+"""Deploying: every way to the newest schema ends at the same schema, and no accident is half of one.
+
+Schemas are compared as pg_dump prints them, with owners, privileges and the database's settings,
+and with what the cluster says of our roles.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from gateway.operate import migrate
+from gateway.problems import OperatorError
+from harness.clients import Service
+from harness.databases import Cluster, Database, start_server
+from harness.gateways import Gateway
+
+MIGRATIONS = sorted(
+    path for path in (migrate.SQL / "migrations").glob("*.sql") if not path.name.endswith(".rollback.sql")
+)
+IDS = [path.stem for path in MIGRATIONS]
+FIRST, *_, LAST = IDS
+PASSWORD_COST = Path("functions/_auth/passwords/password_cost.sql")
+
+# What the database at a migration can hold. The keys are the migrations that make the tables.
+ROWS = {
+    "0002.auth-tables": """
+        insert into auth.users (id, email, created_at, updated_at)
+        values ('00000000-0000-7000-8000-000000000001', 'ada@example.com', now(), now());
+        insert into auth.sessions
+            (user_id, id, refresh_secret, created_at, last_activity_at, expires_at)
+        select id, id, decode(repeat('00', 32), 'hex'), now(), now(), now() from auth.users
+    """,
+    "0003.credits-tables": """
+        insert into credits.balances
+            (user_id, balance, free_credits_remaining, total_earned, version,
+             last_daily_reset_at, created_at, updated_at)
+        select id, 0, 7, 7, 1, now(), now(), now() from auth.users;
+        insert into credits.transactions
+            (user_id, id, type, amount, balance_before, balance_after, free_after, total_spent_after, version,
+             description, created_at)
+        select id, id, 'adjustment', 7, 0, 7, 7, 0, 1, 'a gift', now() from auth.users;
+        insert into credits.ledger_entries
+        select id, id, 1, 'adjustments', 'free', 7 from auth.users
+    """,
+}
+
+
+def quietly(_: str) -> None:
+    pass
+
+
+def apply(database: Database, directory: Path = migrate.SQL, upto: str | None = None) -> None:
+    migrate.apply(database.admin_url, quietly, directory, upto)
+
+
+def rollback(database: Database, count: int | None = 1, directory: Path = migrate.SQL) -> None:
+    migrate.rollback(database.admin_url, quietly, directory, count)
+
+
+def mana(database: Database, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """The command line, as an administrator of this database."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "gateway", *arguments],
+        env={"PATH": os.environ["PATH"], "DATABASE_ADMIN_URL": database.admin_url, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def end_of(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit code and what it has said; a process that hangs is a failure."""
+    try:
+        output, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"does not end: {process.communicate()[0]}") from None
+    return process.returncode, output
+
+
+def schema(cluster: Cluster, database: Database) -> str:
+    """Everything there is in a database but the rows, and the cluster's roles."""
+    dump = cluster.dump(database.name, "--schema-only", "--create")
+    # A new one in each dump, against a dump that smuggles commands into psql.
+    dump = re.sub(r"^\\(un)?restrict .*\n", "", dump, flags=re.MULTILINE)
+    roles = database.query(
+        "select rolname, rolcanlogin, rolinherit, rolbypassrls, rolconfig,"
+        " array(select roleid::regrole::text from pg_auth_members where member = r.oid order by 1)"
+        " from pg_roles as r where rolname like 'mana\\_%%' order by 1"
+    )
+    return dump.replace(database.name, "mana") + "\n".join(map(str, roles))
+
+
+def left_over(database: Database) -> list[tuple[str, ...]]:
+    """Schemas, extensions and policies of ours, and what is in those schemas."""
+    return database.query(
+        """
+        with ours as (
+            select oid, nspname from pg_namespace where nspname = any(%s) or nspname = 'extensions'
+        )
+        select 'schema', nspname from ours
+        union all
+        select 'extension', extname from pg_extension where extname <> 'plpgsql'
+        union all
+        select 'policy', polname from pg_policy
+        union all
+        select 'relation', oid::regclass::text from pg_class
+         where relnamespace in (select oid from ours)
+        union all
+        select 'function', oid::regprocedure::text from pg_proc
+         where pronamespace in (select oid from ours)
+        """,
+        list(migrate.SCHEMAS),
+    )
+
+
+def edit(path: Path, change: Callable[[str], str]) -> None:
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before
+
+
+@pytest.fixture(scope="module")
+def bare_cluster() -> Iterator[Cluster]:
+    """A server that has never heard of us, with PostgreSQL's own settings in the place of ours."""
+    unfit = {"log_parameter_max_length": "-1", "log_parameter_max_length_on_error": "-1"}
+    with start_server({**unfit, "log_error_verbosity": "default"}) as running:
+        yield running
+
+
+@pytest.fixture
+def empty(cluster: Cluster) -> Iterator[Database]:
+    with cluster.database(migrated=False) as created:
+        yield created
+
+
+@pytest.fixture(scope="module")
+def fresh(cluster: Cluster) -> str:
+    """The schema of a fresh install."""
+    with cluster.database(migrated=False) as created:
+        apply(created)
+        return schema(cluster, created)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of sql/ to change."""
+    return Path(shutil.copytree(migrate.SQL, tmp_path / "sql"))
+
+
+@contextlib.contextmanager
+def held(database: Database, statement: str) -> Iterator[None]:
+    """A transaction of somebody else that has done this and stays open."""
+    with psycopg.connect(database.admin_url) as connection:
+        connection.execute(statement.encode())
+        yield
+        connection.rollback()
+
+
+# ---------------------------------------------------------------- every way leads to one schema
+
+
+@pytest.mark.parametrize("start", IDS)
+def test_an_upgrade_from_any_migration_ends_where_a_fresh_install_does(
+    cluster: Cluster, empty: Database, fresh: str, start: str
+) -> None:
+    apply(empty, upto=start)
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [name <= start for name in IDS]
+    filled = [rows for migration, rows in ROWS.items() if migration <= start]
+    for rows in filled:
+        empty.query(rows)
+
+    apply(empty)
+
+    assert schema(cluster, empty) == fresh
+    assert all(m.applied for m in migrate.status(empty.admin_url))
+    if filled:
+        assert empty.query("select email from auth.users") == [("ada@example.com",)]
+    if len(filled) > 1:
+        empty.assert_ledger_is_sound()
+
+
+def test_applying_twice_changes_nothing(cluster: Cluster, empty: Database, fresh: str) -> None:
+    apply(empty)
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+def test_a_full_rollback_leaves_nothing_and_the_next_install_is_fresh(
+    cluster: Cluster, empty: Database, fresh: str
+) -> None:
+    apply(empty)
+    for rows in ROWS.values():
+        empty.query(rows)
+
+    rollback(empty, count=None)
+
+    assert left_over(empty) == []
+    assert not any(m.applied for m in migrate.status(empty.admin_url))
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+@pytest.mark.parametrize("count", range(1, len(IDS)))
+def test_a_rollback_of_some_migrations_is_undone_by_apply(
+    cluster: Cluster, empty: Database, fresh: str, count: int
+) -> None:
+    apply(empty)
+    rollback(empty, count)
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [True] * (len(IDS) - count) + [False] * count
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+def test_a_rollback_keeps_the_rows_of_earlier_migrations(empty: Database) -> None:
+    apply(empty)
+    empty.query(ROWS["0002.auth-tables"])
+    rollback(empty, len([name for name in IDS if name > "0002.auth-tables"]))
+    assert empty.query("select email from auth.users") == [("ada@example.com",)]
+
+
+def test_a_rollback_of_nothing_changes_nothing(cluster: Cluster, empty: Database) -> None:
+    migrate.status(empty.admin_url)
+    before = schema(cluster, empty)
+    rollback(empty, count=None)
+    assert schema(cluster, empty) == before
+
+
+def test_a_rollback_leaves_the_other_databases_of_the_server_alone(cluster: Cluster, empty: Database) -> None:
+    with cluster.database() as other:
+        before = schema(cluster, other)
+        apply(empty)
+        rollback(empty, count=None)
+        assert schema(cluster, other) == before
+        psycopg.connect(other.gateway_url).close()
+
+
+def test_the_roles_go_with_the_last_database_that_uses_them(bare_cluster: Cluster) -> None:
+    with bare_cluster.database(migrated=False) as first, bare_cluster.database(migrated=False) as second:
+        ours = "select count(*) from pg_roles where rolname like 'mana\\_%%'"
+        apply(first)
+        apply(second)
+        rollback(first, count=None)
+        assert first.query(ours) == [(7,)]
+        rollback(second, count=None)
+        assert first.query(ours) == [(0,)]
+
+
+def test_stopping_at_a_migration_that_is_there_applies_nothing_more(empty: Database) -> None:
+    apply(empty, upto=FIRST)
+    apply(empty, upto=FIRST)
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [name == FIRST for name in IDS]
+
+
+# ---------------------------------------------------------------- the files
+
+
+@pytest.mark.parametrize("path", MIGRATIONS, ids=IDS)
+def test_a_migration_can_be_taken_back_and_never_waits_long_for_a_lock(path: Path) -> None:
+    back = path.with_name(f"{path.stem}.rollback.sql")
+    assert back.exists()
+    for file in (path, back):
+        assert re.search(r"^set local lock_timeout = '\d+m?s';$", file.read_text(), re.MULTILINE), file
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    assert [int(name.partition(".")[0]) for name in IDS] == list(range(1, len(IDS) + 1))
+
+
+@pytest.mark.parametrize("kind", ["functions", "policies"])
+def test_migrations_do_not_define_what_is_written_at_every_deploy(kind: str) -> None:
+    forbidden = {"functions": "create (or replace )?function", "policies": "create policy|grant .* on "}[kind]
+    statements = {path.name: re.sub("--.*", "", path.read_text()) for path in MIGRATIONS}
+    assert [name for name, text in statements.items() if re.search(forbidden, text)] == []
+
+
+def test_an_edited_migration_is_refused(cluster: Cluster, empty: Database, copy: Path) -> None:
+    apply(empty)
+    before = schema(cluster, empty)
+    (copy / "functions" / "api" / "health" / "health.sql").unlink()
+    for name in IDS:
+        file = copy / "migrations" / f"{name}.sql"
+        original = file.read_text()
+        file.write_text(original + "\n-- one more line\n")
+        for attempt in (
+            lambda: apply(empty, copy),
+            lambda: rollback(empty, None, copy),
+            lambda: migrate.status(empty.admin_url, copy),
+        ):
+            with pytest.raises(OperatorError, match=f"^migration {re.escape(name)} was edited after it was applied$"):
+                attempt()
+        file.write_text(original)
+    assert schema(cluster, empty) == before
+    apply(empty, copy)
+
+
+def test_a_missing_migration_may_still_be_edited(empty: Database, copy: Path) -> None:
+    apply(empty, copy, upto=FIRST)
+    edit(copy / "migrations" / f"{LAST}.sql", lambda text: text + "\n-- one more line\n")
+    apply(empty, copy)
+
+
+def test_an_error_in_a_migration_is_named_and_leaves_nothing_of_it(
+    cluster: Cluster, empty: Database, copy: Path, fresh: str
+) -> None:
+    broken = copy / "migrations" / f"{LAST}.sql"
+    edit(broken, lambda text: text + "\nselect 1 / 0;\n")
+    with pytest.raises(OperatorError, match=rf"^{re.escape(LAST)}: division by zero"):
+        apply(empty, copy)
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [name != LAST for name in IDS]
+    apply(empty)
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+# ---------------------------------------------------------------- functions and policies
+
+
+def test_a_function_without_a_file_is_dropped_once_nobody_calls_it(
+    cluster: Cluster, empty: Database, copy: Path, fresh: str
+) -> None:
+    (copy / "functions" / "credits" / "packages" / "extra.sql").write_text(
+        "create or replace function credits.extra(p_a int, p_b text[]) returns int language sql as 'select 1';"
+        "grant execute on function credits.extra to mana_gateway;"
+    )
+    apply(empty, copy)
+    apply(empty)
+    with psycopg.connect(empty.admin_url) as connection:
+        connection.execute("set role mana_gateway")
+        assert connection.execute("select credits.extra(1, null)").fetchall() == [(1,)]
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+def test_a_deleted_function_file_takes_its_function_with_it(empty: Database, copy: Path) -> None:
+    apply(empty)
+    (copy / "functions" / "credits" / "packages" / "seed_packages.sql").unlink()
+    apply(empty, copy)
+    apply(empty, copy)
+    assert empty.query("select to_regprocedure('credits.seed_packages()')") == [(None,)]
+
+
+def test_a_function_may_return_another_type(cluster: Cluster, empty: Database, copy: Path, fresh: str) -> None:
+    edit(
+        copy / "functions" / "credits" / "packages" / "seed_packages.sql",
+        lambda text: text.replace("returns int\n", "returns bigint\n"),
+    )
+    for directory in (copy, migrate.SQL, migrate.SQL):
+        apply(empty, directory)
+    assert schema(cluster, empty) == fresh
+
+
+def test_a_changed_function_is_replaced(cluster: Cluster, empty: Database, copy: Path, fresh: str) -> None:
+    edit(copy / PASSWORD_COST, lambda text: text.replace("select 12", "select 4"))
+    apply(empty)
+    apply(empty, copy)
+    assert empty.query("select _auth.password_cost()") == [(4,)]
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        (
+            "functions/credits/spending/use_credits.sql",
+            lambda text: text.replace("language plpgsql", "language plpgsqll"),
+        ),
+        ("functions/credits/ledger/verify_ledger.sql", lambda text: text + "\nselect 1 / 0;\n"),
+        ("policies/credits/transactions.sql", lambda text: text.replace("to mana_ledger", "to nobody_at_all")),
+        ("policies/schemas.sql", lambda text: text + "\nthis is no SQL;\n"),
+    ],
+)
+def test_a_broken_file_is_named_and_leaves_everything_as_it_was(
+    cluster: Cluster, empty: Database, copy: Path, file: str, change: Callable[[str], str]
+) -> None:
+    apply(empty)
+    before = schema(cluster, empty)
+    edit(copy / file, change)
+    edit(copy / PASSWORD_COST, lambda text: text.replace("select 12", "select 4"))
+    (copy / "functions" / "credits" / "packages" / "seed_packages.sql").unlink()
+
+    with pytest.raises(OperatorError, match=re.escape(file)):
+        apply(empty, copy)
+
+    assert schema(cluster, empty) == before
+
+
+def test_what_a_release_no_longer_grants_is_gone_after_its_deploy(
+    cluster: Cluster, empty: Database, copy: Path, fresh: str
+) -> None:
+    for file, more in (
+        (
+            "functions/credits/ledger/verify_ledger.sql",
+            "grant execute on function credits.verify_ledger to mana_gateway;",
+        ),
+        ("policies/auth/users.sql", "grant select on auth.users to mana_ledger;"),
+        ("policies/auth/users.sql", "grant update (email) on auth.users to mana_auth;"),
+        ("policies/auth/users.sql", 'create policy "all of it" on auth.users for all to mana_auth using (true);'),
+        ("policies/credits/usage_stats.sql", "grant select on credits.usage_stats to mana_backend;"),
+        ("policies/schemas.sql", "grant create on schema auth to mana_backend;"),
+        ("policies/database.sql", f"grant temporary on database {empty.name} to mana_ledger;"),
+    ):
+        with (copy / file).open("a") as opened:
+            opened.write(f"\n{more}\n")
+    apply(empty, copy)
+    assert len(set(schema(cluster, empty).splitlines()) - set(fresh.splitlines())) >= 7
+
+    apply(empty)
+
+    assert schema(cluster, empty) == fresh
+
+
+# ---------------------------------------------------------------- several at once, and accidents
+
+
+def test_two_deploys_at_once_both_succeed(cluster: Cluster, empty: Database, fresh: str) -> None:
+    both = [mana(empty, "migrate", "apply") for _ in range(2)]
+    for code, output in map(end_of, both):
+        assert code == 0, output
+    assert schema(cluster, empty) == fresh
+
+
+def test_two_databases_of_a_new_server_can_be_deployed_at_once(bare_cluster: Cluster) -> None:
+    for _ in range(3):
+        with bare_cluster.database(migrated=False) as first, bare_cluster.database(migrated=False) as second:
+            both = [mana(database, "migrate", "apply") for database in (first, second)]
+            for code, output in map(end_of, both):
+                assert code == 0, output
+            for database in (first, second):
+                rollback(database, count=None)
+
+
+_APPLY = """
+import sys
+from pathlib import Path
+from gateway.operate import migrate
+print("ready", flush=True)
+migrate.apply(sys.argv[1], lambda _: None, Path(sys.argv[2]))
+"""
+
+
+def apply_in_process(database: Database, directory: Path = migrate.SQL) -> subprocess.Popen[str]:
+    """A deploy to kill; what takes time before it begins is done."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _APPLY, database.admin_url, str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_a_killed_deploy_can_be_repeated(cluster: Cluster, fresh: str) -> None:
+    with cluster.database(migrated=False) as database:
+        process, begin = apply_in_process(database), time.monotonic()
+        assert end_of(process) == (0, "")
+        duration = time.monotonic() - begin
+
+    killed = 0
+    moments = random.Random(20)
+    for _ in range(3):
+        with cluster.database(migrated=False) as database:
+            for _ in range(4):
+                process = apply_in_process(database)
+                time.sleep(moments.uniform(0, duration * 0.7))
+                killed += process.poll() is None
+                process.kill()
+                end_of(process)
+            apply(database)
+            assert schema(cluster, database) == fresh
+    assert killed
+
+
+def test_a_first_deploy_that_was_killed_while_yoyo_had_its_own_lock_can_be_repeated(
+    cluster: Cluster, empty: Database, fresh: str
+) -> None:
+    """Yoyo locks with a row, which outlives the process that wrote it."""
+    empty.query(
+        """
+        create schema deploy;
+        create table deploy.yoyo_lock (locked int default 1, ctime timestamp, pid int not null, primary key (locked));
+        insert into deploy.yoyo_lock values (1, now(), 1)
+        """
+    )
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+@pytest.mark.parametrize("file", [f"migrations/{LAST}.sql", "functions/base/clock/clock.sql"])
+def test_a_deploy_waits_for_what_a_killed_one_still_has_running(
+    cluster: Cluster, empty: Database, copy: Path, fresh: str, file: str
+) -> None:
+    """The server notices that its client is gone only when the statement is done."""
+    edit(copy / file, lambda text: f"{text}\nselect pg_sleep(1);\n")
+    process = apply_in_process(empty, copy)
+    asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()"
+    while empty.query(asleep) == [(0,)]:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    end_of(process)
+
+    apply(empty, copy)
+
+    assert schema(cluster, empty) == fresh
+
+
+def test_a_migration_that_gets_no_lock_gives_up_soon_and_can_be_repeated(
+    cluster: Cluster, empty: Database, fresh: str
+) -> None:
+    apply(empty, upto="0002.auth-tables")
+    with held(empty, "lock auth.users in row exclusive mode"):
+        begin = time.monotonic()
+        code, output = end_of(mana(empty, "migrate", "apply"))
+        assert time.monotonic() - begin < 20
+    assert code == 1
+    assert "error: 0003.credits-tables: a table is in use and could not be locked\n" in output
+    assert "Traceback" not in output
+    assert [m.applied for m in migrate.status(empty.admin_url)] == [name <= "0002.auth-tables" for name in IDS]
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+def test_policies_that_get_no_lock_give_up_soon_and_stay_as_they_were(
+    cluster: Cluster, empty: Database, copy: Path
+) -> None:
+    apply(empty)
+    before = schema(cluster, empty)
+    edit(copy / "policies" / "credits" / "transactions.sql", lambda text: text.replace("the ledger", "all ledger"))
+    with (
+        held(empty, "select from credits.transactions"),
+        pytest.raises(OperatorError, match="a table is in use and could not be locked"),
+    ):
+        apply(empty, copy)
+    assert schema(cluster, empty) == before
+    apply(empty, copy)
+    assert schema(cluster, empty) != before
+
+
+def test_tables_that_are_as_they_should_be_are_not_locked(cluster: Cluster, empty: Database, fresh: str) -> None:
+    apply(empty)
+    tables = empty.query("select oid::regclass::text from pg_class where relkind = 'r' and relacl is not null")
+    with held(empty, "".join(f"lock table {name} in access share mode;" for (name,) in tables if "." in name)):
+        apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "alter table auth.users disable row level security",
+        "alter table auth.users no force row level security",
+        'drop policy "the auditor reads every row" on credits.balances',
+        'alter policy "the auditor reads every row" on credits.balances using (false)',
+        'alter policy "the auditor reads every row" on credits.balances to mana_reader',
+        "create policy more on credits.balances to mana_reader using (true)",
+        "revoke insert on credits.balances from mana_ledger",
+        "revoke update (version) on credits.balances from mana_ledger",
+        "grant update (user_id) on credits.balances to mana_ledger",
+        "alter view credits.usage_stats owner to mana_owner",
+    ],
+)
+def test_what_was_changed_by_hand_is_put_right(cluster: Cluster, empty: Database, fresh: str, change: str) -> None:
+    apply(empty)
+    empty.query(change)
+    assert schema(cluster, empty) != fresh
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+def test_a_rollback_that_gets_no_lock_gives_up_soon_and_changes_nothing(cluster: Cluster, empty: Database) -> None:
+    apply(empty)
+    before = schema(cluster, empty)
+    with held(empty, "select from credits.transactions"):
+        code, output = end_of(mana(empty, "migrate", "rollback", "--yes"))
+    assert code == 1
+    assert "a table is in use and could not be locked\n" in output
+    assert schema(cluster, empty) == before
+
+
+# ---------------------------------------------------------------- settings and administrators
+
+
+def test_the_amounts_of_the_grants_are_written_where_they_are_given(empty: Database) -> None:
+    amounts = "select signup_bonus, daily_free_credits from credits.settings"
+    for given, expected in (
+        ({}, (150, 5)),
+        ({"CREDITS_SIGNUP_BONUS": "200", "CREDITS_DAILY_FREE": "0"}, (200, 0)),
+        ({"CREDITS_DAILY_FREE": "7"}, (200, 7)),
+        ({}, (200, 7)),
+    ):
+        code, output = end_of(mana(empty, "migrate", "apply", **given))
+        assert code == 0, output
+        assert empty.query(amounts) == [expected]
+
+
+@pytest.mark.parametrize("amount", ["-1", "1.5", "many", "1000000001"])
+def test_a_bad_amount_stops_the_deploy_before_it_begins(cluster: Cluster, empty: Database, amount: str) -> None:
+    before = schema(cluster, empty)
+    code, output = end_of(mana(empty, "migrate", "apply", CREDITS_SIGNUP_BONUS=amount))
+    assert code == 1
+    assert "CREDITS_SIGNUP_BONUS" in output
+    assert "Traceback" not in output
+    assert schema(cluster, empty) == before
+
+
+async def test_an_administrator_who_is_no_superuser_can_deploy_roll_back_and_serve(
+    bare_cluster: Cluster, tmp_path: Path
+) -> None:
+    """It takes CREATEROLE and the ownership of the database. Two settings take a superuser, once."""
+    with bare_cluster.database(migrated=False) as database:
+        database.query("create role manager login createrole password 'manager'")
+        database.query(f"alter database {database.name} owner to manager")
+        parts = urlsplit(database.admin_url)
+        host = parts.netloc.rpartition("@")[2]
+        admin_url = urlunsplit(parts._replace(netloc=f"manager:manager@{host}"))
+        manager = Database(admin_url, "")
+
+        code, output = end_of(mana(manager, "migrate", "apply", "--seed"))
+        assert code == 0, output
+        by_hand = ["log_parameter_max_length = 0", "log_error_verbosity = terse"]
+        for setting in by_hand:
+            assert f"set in the server's configuration: {setting}" in output
+        apply(manager)
+        rollback(manager)
+        apply(manager)
+        rollback(manager, count=None)
+        assert left_over(manager) == []
+        apply(manager)
+        migrate.configure_credits(admin_url, 100, None)
+
+        gateway = Gateway(migrate.gateway_url(admin_url, tmp_path / "password"))
+        gateway.start(expect_up=False)
+        assert gateway.process
+        assert gateway.process.wait(20) != 0
+        refused = "".join(gateway.output)
+        for setting in by_hand:
+            assert setting.partition(" ")[0] in refused
+        assert "Traceback" not in refused
+
+        for setting in by_hand:
+            database.query(f"alter database {database.name} set {setting}")
+        with gateway:
+            async with Service(gateway.url) as service:
+                session = await service.new_session()
+                assert (await session.use(30)).status == 200
+                assert (await session.balance())["freeCreditsRemaining"] == 70
+        assert end_of(mana(manager, "ledger", "verify"))[0] == 0
+        rollback(manager, count=None)
+        assert manager.query("select rolname from pg_roles where rolname like 'mana\\_%%'") == []
+        database.query(f"alter database {database.name} owner to postgres")
+        database.query("drop owned by manager")
+        database.query("drop role manager")
+
+
+def test_a_database_from_the_template(cluster: Cluster, record_property: Callable[[str, object], None]) -> None:
+    begin = time.monotonic()
+    with cluster.database() as created:
+        seconds = round(time.monotonic() - begin, 3)
+        assert created.query("select count(*) from credits.settings") == [(1,)]
+    record_property("seconds to copy the template", seconds)
+    print(f"a copy of the template takes {seconds} s")
