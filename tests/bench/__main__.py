@@ -150,7 +150,8 @@ def _sum(figures: Any, name: str) -> int:
 
 
 def _gateway(url: str, workers: int) -> Gateway:
-    return Gateway(url, {"WORKERS": str(workers), "LOG_LEVEL": "warning", "JWT_ACCESS_TOKEN_EXPIRY": "1d"})
+    environment = {"WORKERS": str(workers), "LOG_LEVEL": "warning", "JWT_ACCESS_TOKEN_EXPIRY": "1d"}
+    return Gateway(url, environment, forked=False)  # what is measured shares no memory with anybody
 
 
 def _pgbouncer(url: str, gateway_url: str, wanted: Sequence[str], plan: Plan) -> dict[str, Any]:

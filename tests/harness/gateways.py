@@ -1,4 +1,4 @@
-"""`mana` as a process: the gateway, and commands that end."""
+"""The gateway as a process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Self
 import pytest
 
 from gateway.tokens.keys import KeyDirectory
+from harness import programs
 from harness.clients import Service
 from harness.metrics import sample
 
@@ -30,7 +30,8 @@ EVERY_GATEWAY = pytest.mark.parametrize("either_gateway", ["direct", "pgbouncer"
 class Gateway:
     """`mana serve` as a process. Everything it wrote is in ``output``."""
 
-    def __init__(self, database_url: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, database_url: str, environment: Mapping[str, str] | None = None, *, forked: bool = True) -> None:
+        self._forked = forked
         self.database_url = database_url
         self.data_dir = Path(tempfile.mkdtemp(prefix="mana-test-"))
         KeyDirectory(self.data_dir / "keys").generate()
@@ -46,31 +47,28 @@ class Gateway:
             "RATE_LIMIT_MAX": "0",
             **(environment or {}),
         }
-        self.process: subprocess.Popen[str] | None = None
+        self.process: subprocess.Popen[str] | programs.Forked | None = None
         self._reader: threading.Thread | None = None
 
     def start(self, *, expect_up: bool = True) -> None:
         self._up.clear()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "serve"],
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read, args=(self.process,), daemon=True)
+        ours, theirs = os.pipe()
+        try:
+            self.process = programs.start(["serve"], self._environment, theirs, theirs, forked=self._forked)
+        finally:
+            os.close(theirs)
+        self._reader = threading.Thread(target=self._read, args=(ours,), daemon=True)
         self._reader.start()
         if expect_up and not self._up.wait(20):
             raise AssertionError("".join(self.output))
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout
-        for line in process.stdout:
-            self.output.append(line)
-            if "serving at " in line:
-                self.url = line.rpartition(" ")[2].strip()
-                self._up.set()
+    def _read(self, written: int) -> None:
+        with open(written) as lines:
+            for line in lines:
+                self.output.append(line)
+                if "serving at " in line:
+                    self.url = line.rpartition(" ")[2].strip()
+                    self._up.set()
         self._up.set()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -114,19 +112,6 @@ def command_line(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def mana(*arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command of `mana` to its end, in this environment and in nothing of ours."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        env={"PATH": os.environ["PATH"], **(environment or {})},
-    )
 
 
 async def rests(service: Service) -> bool:

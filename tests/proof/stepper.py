@@ -109,21 +109,25 @@ class Session:
     def ended(self) -> bool:
         return self.task is not None and self.task.done()
 
-    async def run(self, action: Action, parameters: Mapping[str, object], stops: Sequence[int]) -> None:
-        """Run the whole transaction. Its answers are rows, or an SQLSTATE and a message."""
-        execute = self.connection.execute
-        await execute("select set_config('test.stops', %s, false)", (f"{{{','.join(map(str, stops))}}}",))
-        await execute(f"begin; set local role {action.role}".encode())
+    async def run(self, action: Action, parameters: Mapping[str, object], stops: Sequence[int], counted: bool) -> None:
+        """Run the whole transaction. Its answers are rows, or an SQLSTATE and a message; its points are ``counted``."""
+        # Several statements go in one query wherever nothing is to be seen in between: each has its own snapshot.
+        before = f"set test.stops = '{{{','.join(map(str, stops))}}}'; begin; set local role {action.role}; "
         try:
             for number, call in enumerate(action.calls, 1):
-                await execute("select test.arrive(%s)", (CALL * number,))
                 try:
-                    rows = await (await execute(call.encode(), parameters)).fetchall()
-                    self.answers.append(str(rows))
+                    query = f"{before}select test.arrive({CALL * number}); {call}"
+                    cursor = await self.connection.execute(query.encode(), parameters)
+                    while cursor.nextset():
+                        pass
+                    self.answers.append(str(await cursor.fetchall()))
                 finally:
-                    self.points += await self._points_of(number)
-            await execute("select test.arrive(%s)", (CALL * (len(action.calls) + 1),))
-            await execute(action.end.encode())
+                    if counted:
+                        self.points += await self._points_of(number)
+                before = ""
+            await self.connection.execute(
+                f"select test.arrive({CALL * (len(action.calls) + 1)}); {action.end}".encode()
+            )
         except psycopg.Error as error:
             self.answers.append(f"{error.sqlstate} {error.diag.message_primary}")
         finally:
@@ -193,8 +197,10 @@ class Stepper:
     async def connected(cls, url: str) -> AsyncIterator[Stepper]:
         async with contextlib.AsyncExitStack() as stack:
             connections = [
-                await stack.enter_async_context(await psycopg.AsyncConnection.connect(url, autocommit=True))
-                for _ in range(3)
+                await stack.enter_async_context(
+                    await psycopg.AsyncConnection.connect(url, autocommit=True, cursor_factory=factory)
+                )
+                for factory in (psycopg.AsyncCursor, psycopg.AsyncClientCursor, psycopg.AsyncClientCursor)
             ]
             for number in (1, 2):
                 await connections[number].execute("select set_config('test.session', %s, false)", (str(number),))
@@ -218,7 +224,7 @@ class Stepper:
             if session.task is None:
                 if other.ended:
                     first = 1 - who
-                session.task = asyncio.create_task(session.run(pair[who], parameters, stops[who]))
+                session.task = asyncio.create_task(session.run(pair[who], parameters, stops[who], len(schedule) == 2))
             elif waits_at[who]:
                 await self._control.execute("select pg_advisory_unlock(%s, %s)", (session.number, waits_at[who]))
             waits_at = await self._settled()
@@ -232,7 +238,10 @@ class Stepper:
 
     async def _settled(self) -> list[int]:
         """Wait until each session has ended or waits for a lock; returns the points that they have stopped at."""
+        timeout = 0.004  # in which most have ended
         while True:
+            await asyncio.wait([session.task for session in self._sessions if session.task], timeout=timeout)
+            timeout = 0.001
             cursor = await self._control.execute(
                 """select pid, case when locktype = 'advisory' then objid::int else 0 end
                      from pg_locks where not granted and pid = any(%s)""",
@@ -246,7 +255,6 @@ class Stepper:
             ]
             if not running:
                 return [waiting.get(session.connection.info.backend_pid, 0) for session in self._sessions]
-            await asyncio.wait(running, timeout=0.001)
 
 
 _NAMES = re.compile(r"[0-9a-f]{32}\.[\w-]{43}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

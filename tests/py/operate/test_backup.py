@@ -30,9 +30,10 @@ from gateway.operate.postgres_processes import account_for
 from gateway.operate.postgres_programs import binaries_for
 from gateway.problems import OperatorError
 from harness.databases import Archiving, Database
-from harness.gateways import command_line, mana
+from harness.gateways import command_line
 from harness.metrics import sample
 from harness.places import ROOT
+from harness.programs import mana
 
 MARKER = "a sentence that nobody should find in a repository"
 

@@ -13,8 +13,9 @@ from gateway.operate.bench import KINDS, Round, percentile, send
 from gateway.operate.cli import main
 from harness.clients import Service
 from harness.databases import Database
-from harness.gateways import Gateway, mana
+from harness.gateways import Gateway
 from harness.places import free_port
+from harness.programs import mana
 
 
 def test_each_kind_of_work_is_done_without_an_error(database: Database, gateway: Gateway) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -25,8 +23,9 @@ from gateway.settings.serving import Settings
 from gateway.settings.variables import variables
 from harness.clients import PASSWORD, Service, assert_problem
 from harness.databases import Cluster, Database
-from harness.gateways import PEPPER, Gateway, mana
+from harness.gateways import PEPPER, Gateway
 from harness.places import ROOT, free_port
+from harness.programs import mana
 from harness.waiting import until
 
 Done = subprocess.CompletedProcess[str]
@@ -463,15 +462,8 @@ def test_the_administrators_url_and_password_can_be_in_files(database: Database,
     assert done.returncode == 0, done.stderr
 
 
-def in_directory(directory: Path, *arguments: str) -> Done:
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments], cwd=directory, env={"PATH": os.environ["PATH"]},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-
-
 def test_an_environment_for_the_stack_has_every_secret_drawn(tmp_path: Path) -> None:
-    assert in_directory(tmp_path, "keys", "generate", "--env").returncode == 0
+    assert mana("keys", "generate", "--env", cwd=tmp_path).returncode == 0
     written = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", (tmp_path / ".env").read_text(), re.MULTILINE))
     secrets = [written[name] for name in STACK_SECRETS]
     assert len(set(secrets)) == len(STACK_SECRETS)
@@ -480,13 +472,13 @@ def test_an_environment_for_the_stack_has_every_secret_drawn(tmp_path: Path) -> 
     assert (tmp_path / ".env").stat().st_mode & 0o777 == 0o600
 
     before = (tmp_path / ".env").read_text()
-    done = in_directory(tmp_path, "keys", "generate", "--env")
-    assert_failed(done, r"\.env exists already", "move it away; its secrets are in use")
+    done = mana("keys", "generate", "--env", cwd=tmp_path)
+    assert_failed(done, r"\.env is there already", "move it away; its secrets are in use")
     assert (tmp_path / ".env").read_text() == before
 
 
 def test_its_secrets_can_be_files(tmp_path: Path) -> None:
-    done = in_directory(tmp_path, "keys", "generate", "--env", "--secrets", "secrets")
+    done = mana("keys", "generate", "--env", "--secrets", "secrets", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not re.findall(r"^([A-Z0-9_]+)=.+$", (tmp_path / ".env").read_text(), re.MULTILINE)
     files = {path.name.upper(): path.read_text() for path in (tmp_path / "secrets").iterdir()}

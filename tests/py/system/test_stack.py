@@ -30,9 +30,10 @@ import trustme
 
 from harness.clients import PASSWORD, EveryNameIs, Service, assert_problem
 from harness.databases import Cluster, start_server
-from harness.gateways import Gateway, mana
+from harness.gateways import Gateway
 from harness.metrics import sample
 from harness.places import ROOT, free_port, public_directory
+from harness.programs import mana
 from harness.servers import PgBouncer, Redis, ServerProcess
 from harness.waiting import until
 

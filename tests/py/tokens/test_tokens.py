@@ -36,7 +36,8 @@ from gateway.api.routes import BASE_PATH, ROUTES, Access
 from gateway.tokens.keys import KeyDirectory
 from harness.clients import Reply, Service, Session, assert_problem
 from harness.databases import Database
-from harness.gateways import Gateway, mana
+from harness.gateways import Gateway
+from harness.programs import mana
 from harness.waiting import together
 
 VALIDATE = "/api/v1/auth/validate"
