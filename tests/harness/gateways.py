@@ -74,9 +74,14 @@ class Gateway:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal, wait for the end, and return the exit code."""
         assert self.process
-        assert self._reader
         self.process.send_signal(number)
-        code = self.process.wait(30)
+        return self.end(30)
+
+    def end(self, timeout: float = 20) -> int:
+        """Wait until it ends by itself and all that it wrote is in ``output``, and return the exit code."""
+        assert self.process
+        assert self._reader
+        code = self.process.wait(timeout)
         self._reader.join(5)
         return code
 

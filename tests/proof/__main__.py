@@ -119,6 +119,12 @@ def races(seconds: int, seed: int) -> None:
 
 
 @main.command()
+def repeats() -> None:
+    """What the gate has seen in another way: its tests of accounts and credits, through PgBouncer."""
+    sys.exit(pytest.main(["-m", "soak", "--numprocesses", "2", "--dist", "loadfile"]))
+
+
+@main.command()
 @click.option("--examples", default=1_000, show_default=True, help="random calls of each route and each function")
 @click.option("--seed", default=1, show_default=True)
 def fuzz(examples: int, seed: int) -> None:

@@ -268,8 +268,8 @@ class Hunt:
         self._execute("create database template_migrated template template0")
         migrate.apply(cluster.url("template_migrated"), lambda _: None, upto="9999")
 
-    def suites(self, mutant: Mutant, job: int) -> str | None:
-        """What of the suites in SQL caught it; STILLBORN when it cannot even be deployed."""
+    def suites(self, mutant: Mutant, job: int, groups: int | None = None) -> str | None:
+        """What of the suites in SQL, or of so many groups of them, caught it; STILLBORN when it cannot be deployed."""
         name = f"mutant_{job}"
         migration = "migrations" in mutant.path.parts
         self._execute(f"create database {name} template {'template0' if migration else 'template_migrated'}")
@@ -277,7 +277,7 @@ class Hunt:
         try:
             with _tree(mutant, "sql") as tree:
                 migrate.apply(url, lambda _: None, tree / "sql")
-            for suites in _suites_for(mutant):
+            for suites in _suites_for(mutant)[:groups]:
                 if not _passes(["pg_prove", "--dbname", url, *suites]):
                     return "pgTAP"
         except (OperatorError, psycopg.Error):

@@ -47,11 +47,11 @@ def gateway(database: Database) -> Iterator[Gateway]:
         yield running
 
 
-@pytest.fixture(scope="module", params=["direct", "pgbouncer"])
+@pytest.fixture(scope="module", params=["direct", pytest.param("pgbouncer", marks=pytest.mark.soak)])
 def either_gateway(request: pytest.FixtureRequest, database: Database, pgbouncer: PgBouncer) -> Iterator[Gateway]:
-    """A gateway that reaches its database directly, then one that goes through PgBouncer.
+    """A gateway that reaches its database directly, and in the soak one that goes through PgBouncer.
 
-    With EVERY_GATEWAY of harness.gateways, a test runs with one of two workers as well.
+    With EVERY_GATEWAY of harness.gateways, a test runs in the gate with both and with one of two workers.
     """
     url = pgbouncer.url(database) if request.param == "pgbouncer" else database.gateway_url
     with Gateway(url, {"WORKERS": "2" if request.param == "workers" else "1"}) as running:
@@ -67,6 +67,6 @@ async def service(gateway: Gateway) -> AsyncIterator[Service]:
 
 @pytest.fixture
 async def either_service(either_gateway: Gateway) -> AsyncIterator[Service]:
-    """A client of ``either_gateway``: each test runs directly and through PgBouncer."""
+    """A client of ``either_gateway``."""
     async with Service(either_gateway.url) as client:
         yield client

@@ -309,12 +309,7 @@ def refused_start(url: str, environment: dict[str, str] | None = None) -> list[s
     gateway = Gateway(url, environment)
     try:
         gateway.start(expect_up=False)
-        assert gateway.process
-        assert gateway._reader
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            gateway.process.wait(20)
-        assert gateway.process.poll() == 1, "".join(gateway.output)
-        gateway._reader.join(5)
+        assert gateway.end() == 1, "".join(gateway.output)
     finally:
         gateway.__exit__()
     assert not any("Traceback" in line for line in gateway.output), "".join(gateway.output)

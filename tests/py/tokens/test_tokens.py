@@ -790,8 +790,7 @@ def test_a_bad_key_in_the_environment_stops_the_start(
 ) -> None:
     gateway = Gateway(database.gateway_url, environment)
     gateway.start(expect_up=False)
-    assert gateway.process
-    assert gateway.process.wait(30) == 1
+    assert gateway.end() == 1
     gateway.__exit__()
     assert line + "\n" in gateway.output
     assert not any("Traceback" in written for written in gateway.output)
