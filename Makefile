@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test tools lint format types pgtap pytest soak stack-test bench lock psql dsn clean
+.PHONY: help run test check tools lint format types pgtap pytest soak stack-test bench lock psql dsn clean
 
 BIN := .venv/bin
 TESTS := PYTHONPATH=tests $(BIN)/python -m
@@ -15,13 +15,20 @@ run: .venv/run.stamp ## start everything, on PORT (3001) and with a database of 
 
 test: tools lint types pgtap pytest ## run the whole gate, as CI does
 
+# What is over in seconds and sees most mistakes; what is left out waits for processes, crashes or a schedule.
+QUICK := tests/py/test_problems.py tests/py/api tests/py/tokens tests/py/http/test_attacks.py \
+    tests/py/http/test_attacks_http.py tests/py/http/test_bad_input.py tests/py/system/test_readme.py
+
+check: tools lint types pgtap ## run what takes less than two minutes of the gate
+	$(BIN)/pytest --numprocesses 3 --dist loadfile $(QUICK)
+
 tools: .venv/test.stamp
 	@tests/tools.sh
 
 lint: .venv/test.stamp ## check the style of Python, SQL and Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/sqlfluff lint --disable-progress-bar sql
+	$(BIN)/sqlfluff lint --disable-progress-bar --processes 0 sql
 	@! grep -rnI --include='*.sql' '[[:blank:]]$$' sql tests/sql
 	$(BIN)/hadolint postgres/Dockerfile deploy/*/Dockerfile tests/stack/stand_ins/Dockerfile
 
