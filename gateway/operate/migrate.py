@@ -1,4 +1,4 @@
-"""Brings a database to what the files in ``sql/`` say, and back.
+"""Brings a database to the state that the files in ``sql/`` describe, and back.
 
 Migrations run once, in order, each in one transaction with its bookkeeping. Functions and
 policies are the current truth: all of them are written again at every deploy, in one transaction.
@@ -10,9 +10,9 @@ take away what those use. The next deploy of the same files, when the old gatewa
 the functions and applies the migrations. A new database has had no release before: there one deploy
 does all.
 
-Clients go on meanwhile. A policy takes its table for itself alone, so tables that are as their file left
-them are passed over. Who waits for a table makes all that come later wait as well, so a deploy waits
-briefly, lets them through, and tries again.
+Clients keep working meanwhile. Writing a policy locks its table, so a table that is as its file left it is
+passed over. Later clients queue behind a transaction that waits for a lock, so a deploy waits briefly, lets
+them through, and tries again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ import random
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import LiteralString, cast
+from typing import Any, LiteralString, cast
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
@@ -49,7 +49,7 @@ LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
 LOCKED_WITHIN: LiteralString = "set local statement_timeout = '300ms'"  # for all tables, at one attempt
 CONNECT_TIMEOUT = 10  # seconds
 TABLES_AWAITED_FOR = 5.0  # seconds, over all attempts
-PAUSE = (0.1, 0.4)  # seconds between two, for those who had to wait: drawn, so as not to keep time with anybody
+PAUSE = (0.1, 0.4)  # seconds between two attempts, for clients that wait: random, so as not to fall into step with them
 
 _PACKAGED = Path(__file__).parents[1] / "_sql"
 SQL = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "sql"
@@ -78,7 +78,7 @@ def status(url: str, directory: Path = SQL) -> list[MigrationStatus]:
 
 
 def apply(url: str, report: Report, directory: Path = SQL, upto: str | None = None) -> None:
-    """Apply what is missing, then write all functions and policies.
+    """Apply missing migrations, then write all functions and policies.
 
     ``upto`` stops after that migration and leaves functions and policies alone.
     Raises OperatorError; each step that was reported before stays.
@@ -91,7 +91,7 @@ def apply(url: str, report: Report, directory: Path = SQL, upto: str | None = No
             _apply_each(backend, pending, report)
             return
         release = _release(directory)
-        finishes = _finishes(connection, release)
+        finishes = _finishes(connection, directory, release)
         _apply_each(backend, [m for m in pending if not _is_late(m)], report)
         report("functions and policies")
         connection.add_notice_handler(lambda notice: _report_warning(notice, report))
@@ -118,7 +118,8 @@ def rollback(url: str, report: Report, directory: Path = SQL, count: int | None 
         report("functions and policies")
         with _errors_named("functions and policies"), connection.transaction():
             connection.execute(LOCK_TIMEOUT)
-            _execute_each(connection, _DROP_ALL)
+            _execute_returned(connection, directory, "drop_policies", [], False)
+            _execute_returned(connection, directory, "drop_routines", False)
         for migration in list(backend.to_rollback(migrations))[:count]:
             report(f"rollback of {migration.id}")
             with _errors_named(migration.id), backend.transaction():
@@ -133,7 +134,7 @@ def configure_credits(url: str, signup_bonus: int | None, daily_free: int | None
 
 
 def seed_packages(url: str) -> int:
-    """Put packages on sale where there are none; returns how many."""
+    """Put packages on sale unless there are some; returns how many."""
     with connect(url) as connection:
         row = connection.execute("select credits.seed_packages()").fetchone()
     return int(row[0]) if row else 0
@@ -142,8 +143,8 @@ def seed_packages(url: str) -> int:
 def gateway_url(admin_url: str, password_file: Path) -> str:
     """The URL of role mana_gateway, with the password in the file; the role is given it.
 
-    Raises OperatorError when the role has a password already and the file does not know it: the
-    role is somebody else's then.
+    Raises OperatorError if the role has a password and the file does not exist: another installation
+    uses the role then.
     """
     with connect(admin_url) as connection:
         if not password_file.exists() and _has_password(connection):
@@ -185,25 +186,25 @@ def _has_password(connection: psycopg.Connection) -> bool:
             "select rolpassword is not null from pg_authid where rolname = 'mana_gateway'"
         ).fetchone()
     except psycopg.errors.InsufficientPrivilege:
-        return False  # nobody but a superuser may look
+        return False  # only a superuser may look
     return bool(row and row[0])
 
 
 def write_database_settings(url: str) -> None:
-    """Write what a copy of a database does not have: its own grants and settings."""
+    """Write the grants and settings of the database itself, which a copy of it lacks."""
     with connect(url) as connection:
         _run_file(connection, SQL / "policies" / "database.sql", SQL)
 
 
 def connect(url: str) -> psycopg.Connection:
-    """A connection of an administrator, in autocommit. Raises OperatorError when there is none."""
+    """A connection of an administrator, in autocommit. Raises OperatorError if it cannot connect."""
     with connecting():
         return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT)
 
 
 @contextmanager
 def connecting() -> Iterator[None]:
-    """Says in one line why a connection cannot be had. Raises OperatorError."""
+    """Raises OperatorError with one line that explains why there is no connection."""
     try:
         yield
     except psycopg.ProgrammingError:
@@ -270,15 +271,15 @@ def _release(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _finishes(connection: psycopg.Connection, release: str) -> bool:
+def _finishes(connection: psycopg.Connection, directory: Path, release: str) -> bool:
     """Whether nobody uses what another release left: this one was deployed before, or none was."""
     connection.execute("create table if not exists deploy.release (id boolean primary key check (id), sha256 text)")
     row = connection.execute("select sha256 from deploy.release").fetchone()
-    return row == (release,) or not connection.execute(_ROUTINES, {"schemas": list(SCHEMAS)}).fetchall()
+    return row == (release,) or not _query(connection, directory, "drop_routines", False)
 
 
 def _refuse_edited(connection: psycopg.Connection, backend: DatabaseBackend, migrations: MigrationList) -> None:
-    """Yoyo knows a migration by its name alone; this is what notices that its text has changed."""
+    """Yoyo knows a migration by its name alone; the checksum shows that its text has changed."""
     connection.execute("create table if not exists deploy.checksums (id text primary key, sha256 text not null)")
     landed: dict[str, str] = dict(connection.execute("select id, sha256 from deploy.checksums").fetchall())
     for migration in migrations:
@@ -343,20 +344,20 @@ def _write_repeatables(connection: psycopg.Connection, directory: Path, finishes
         connection.execute(LOCK_TIMEOUT)
         connection.execute("set local check_function_bodies = off")
         written = _written(connection, directory)
-        # The files say all that is granted: what an earlier release granted beyond that goes.
-        callers = connection.execute(_CALLERS, {"schemas": list(SCHEMAS)}).fetchall()
-        _execute_each(connection, _REVOKE_ALL, written)
-        # To own a function or a view takes CREATE on its schema; nobody keeps that beyond this transaction.
+        # The files name every grant, so grants of earlier releases are revoked first.
+        callers = _query(connection, directory, "callers")
+        _execute_returned(connection, directory, "revoke_all", written, list(ROLES))
+        # The owner of a function or a view needs CREATE on its schema, in this transaction alone.
         _execute_for_each(connection, "grant create on schema {} to {}", SCHEMAS, DEFINERS)
-        with connection.transaction():  # a savepoint, which is how _STALE knows what no file has written
+        with connection.transaction():  # a savepoint, by which stale_routines tells what no file has written
             for path in functions:
                 _write_function(connection, path, directory)
         if finishes:
             # Policies that use a function are written or dropped before it is.
             _patiently(partial(_write_policies, connection, directory, written))
-            _execute_each(connection, _DROP_STALE)
+            _execute_returned(connection, directory, "drop_routines", True)
         else:
-            stale = {name for (name,) in connection.execute(_STALE, {"schemas": list(SCHEMAS)})}
+            stale = {name for (name,) in _query(connection, directory, "stale_routines")}
             for name, caller in callers:
                 if name in stale:
                     connection.execute(f"grant execute on routine {name} to {caller}".encode())
@@ -383,18 +384,18 @@ def _write_function(connection: psycopg.Connection, path: Path, directory: Path)
 
 def _write_policies(connection: psycopg.Connection, directory: Path, written: list[str]) -> None:
     with connection.transaction():
-        # All tables at once, before any is changed: one after the other, each wait would hold up
-        # everybody at the tables before it.
+        # All tables at once, before any is changed: one after the other, each wait would block the clients of
+        # the tables before it.
         try:
             connection.execute(LOCKED_WITHIN)
-            _execute_each(connection, _LOCK_TABLES, written)
+            _execute_returned(connection, directory, "lock_tables", written)
             connection.execute("set local statement_timeout to default")
         except psycopg.errors.QueryCanceled as error:
             raise _in_use("functions and policies") from error
         for path in sorted((directory / "policies").rglob("*.sql")):
             if f"{path.parent.name}.{path.stem}" not in written:
                 _run_file(connection, path, directory)
-        _execute_each(connection, _DROP_STALE_POLICIES, written)
+        _execute_returned(connection, directory, "drop_policies", written, True)
         for relation, fingerprint in _fingerprints(connection, directory).items():
             connection.execute(
                 "insert into deploy.policies values (%s, %s)"
@@ -412,8 +413,8 @@ def _written(connection: psycopg.Connection, directory: Path) -> list[str]:
 
 
 def _fingerprints(connection: psycopg.Connection, directory: Path) -> dict[str, str]:
-    """What the file of each table and view says, and what the catalog does."""
-    states: dict[str, str] = dict(connection.execute(_STATES, {"schemas": list(SCHEMAS)}).fetchall())
+    """The state of each table and view, in its file and in the catalog."""
+    states: dict[str, str] = dict(_query(connection, directory, "states"))
     files = {f"{path.parent.name}.{path.stem}": path for path in (directory / "policies").glob("*/*.sql")}
     return {name: f"{_sha256(path)} {states.get(name)}" for name, path in files.items()}
 
@@ -426,97 +427,19 @@ def _execute_for_each(
             connection.execute(sql.SQL(statement).format(sql.Identifier(schema), sql.Identifier(role)))
 
 
-def _execute_each(connection: psycopg.Connection, query: LiteralString, written: Sequence[str] = ()) -> None:
-    """Execute the statements that a query returns; it is to pass over the tables and views in ``written``."""
-    parameters = {"schemas": list(SCHEMAS), "roles": list(ROLES), "written": list(written)}
-    for (statement,) in connection.execute(query, parameters).fetchall():
+def _execute_returned(connection: psycopg.Connection, directory: Path, name: str, *arguments: object) -> None:
+    """Execute the statements that a query of ``deploy/`` returns."""
+    for (statement,) in _query(connection, directory, name, *arguments):
         connection.execute(cast("LiteralString", statement))
 
 
-_POLICIES: LiteralString = """
-    select 'drop policy ' || quote_ident(p.polname) || ' on ' || p.polrelid::regclass
-      from pg_policy as p
-      join pg_class as c on c.oid = p.polrelid
-      join pg_namespace as n on n.oid = c.relnamespace
-     where n.nspname = any(%(schemas)s) and c.oid::regclass::text <> all(%(written)s)
-"""
-_ROUTINES: LiteralString = """
-    select 'drop routine ' || p.oid::regprocedure
-      from pg_proc as p
-      join pg_namespace as n on n.oid = p.pronamespace
-     where n.nspname = any(%(schemas)s)
-"""
-_DROP_ALL = _POLICIES + " union all " + _ROUTINES  # policies go first: they use functions
-# What is older than this transaction, no file has written. (What a savepoint wrote is younger.)
-_DROP_STALE_POLICIES = _POLICIES + " and age(p.xmin) > 0"
-# Files are written in a savepoint, privileges taken away before it: so what is as old as this transaction, or older.
-_DROP_STALE = _ROUTINES + " and age(p.xmin) >= 0"
-_STALE: LiteralString = """
-    select p.oid::regprocedure::text
-      from pg_proc as p
-      join pg_namespace as n on n.oid = p.pronamespace
-     where n.nspname = any(%(schemas)s) and age(p.xmin) >= 0
-"""
-_CALLERS: LiteralString = """
-    select p.oid::regprocedure::text, g.grantee::regrole::text
-      from pg_proc as p
-      join pg_namespace as n on n.oid = p.pronamespace
-     cross join lateral aclexplode(p.proacl) as g
-     where n.nspname = any(%(schemas)s) and g.grantee <> p.proowner and g.grantee <> 0
-"""
+def _query(connection: psycopg.Connection, directory: Path, name: str, *arguments: object) -> list[tuple[Any, ...]]:
+    """The rows of a query of ``deploy/``, whose first parameter is our schemas."""
+    query = (directory / "deploy" / f"{name}.sql").read_bytes()
+    return psycopg.RawCursor(connection).execute(query, [list(SCHEMAS), *arguments]).fetchall()
+
+
 _SIGNATURE = re.compile(r"create or replace function\s+([\w.]+\s*\((?:[^()]|\([^()]*\))*\))")
-
-# By name: sessions come before users, as in most calls. Every file begins with this ALTER TABLE, which takes
-# an owner; LOCK TABLE would take privileges that nobody has on the ledger. One statement, for its timeout.
-_LOCK_TABLES: LiteralString = """
-    select format('do %%L', 'begin ' || string_agg(
-               format('alter table %%s enable row level security;', c.oid::regclass), ' ' order by nspname, relname
-           ) || ' end')
-      from pg_class as c
-      join pg_namespace as n on n.oid = c.relnamespace
-     where n.nspname = any(%(schemas)s) and c.relkind in ('r', 'p') and c.oid::regclass::text <> all(%(written)s)
-    having count(*) > 0
-"""
-
-# All that a file in policies/ can change of its table or view.
-_STATES: LiteralString = """
-    select c.oid::regclass::text,
-           md5(row(
-               c.relowner::regrole, c.relrowsecurity, c.relforcerowsecurity, c.relacl,
-               (select array_agg(row(attname, attacl)::text order by attnum)
-                  from pg_attribute where attrelid = c.oid and attacl is not null),
-               (select array_agg(row(
-                           polname, polcmd, polpermissive, polroles::regrole[],
-                           pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
-                       )::text order by polname)
-                  from pg_policy where polrelid = c.oid)
-           )::text)
-      from pg_class as c
-      join pg_namespace as n on n.oid = c.relnamespace
-     where n.nspname = any(%(schemas)s) and c.relkind in ('r', 'p', 'v', 'm')
-"""
-
-_REVOKE_ALL: LiteralString = """
-    with held (kind, name, owner, acl) as (
-        select 'database', quote_ident(datname), datdba, datacl from pg_database where datname = current_database()
-        union all
-        select 'schema', oid::regnamespace::text, nspowner, nspacl from pg_namespace
-        union all
-        select 'routine', p.oid::regprocedure::text, proowner, proacl
-          from pg_proc as p join pg_namespace as n on n.oid = pronamespace where nspname = any(%(schemas)s)
-        union all
-        select 'table', c.oid::regclass::text, relowner, acl
-          from pg_class as c join pg_namespace as n on n.oid = relnamespace
-          cross join lateral (
-              select relacl union all select attacl from pg_attribute where attrelid = c.oid
-          ) as held (acl)
-         where nspname = any(%(schemas)s) and relkind in ('r', 'p', 'v', 'm')
-           and c.oid::regclass::text <> all(%(written)s)
-    )
-    select distinct format('revoke all on %%s %%s from %%s', kind, name, grantee::regrole)
-      from held cross join lateral aclexplode(acl)
-     where grantee <> owner and grantee = any(%(roles)s::regrole[])
-"""
 
 
 def _run_file(connection: psycopg.Connection, path: Path, directory: Path) -> None:
