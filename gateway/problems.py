@@ -30,7 +30,7 @@ CODES: dict[str, tuple[int, str]] = {
     "service_unavailable": (503, "The service is not available right now"),
 }
 
-MAX_ERRORS = 20  # fields that one answer names: what is asked in 64 KiB is not answered with megabytes
+MAX_ERRORS = 20  # fields that one response names: a request of 64 KiB must not get megabytes
 
 
 class ManaError(Exception):
@@ -38,7 +38,7 @@ class ManaError(Exception):
 
 
 class OperatorError(ManaError):
-    """Something an operator can put right: one clear line and, where there is one, a hint."""
+    """An error that an operator can correct: one clear line, and a hint if there is one."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class OperatorError(ManaError):
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """What is wrong with one field of a request; ``field`` is its path, ``metadata.a.0`` say."""
+    """An error in one field of a request; ``field`` is its path, such as ``metadata.a.0``."""
 
     field: str
     message: str
@@ -55,7 +55,7 @@ class FieldError:
 
 @dataclass(eq=False)
 class Problem(ManaError):
-    """An answer that is an error (RFC 9457). ``detail`` is safe to show to anybody."""
+    """An error response (RFC 9457). Any client may see ``detail``."""
 
     code: str
     detail: str
@@ -69,7 +69,7 @@ class Problem(ManaError):
 
     @property
     def title(self) -> str:
-        """What all problems with this code have in common."""
+        """The summary of all problems with this code."""
         return CODES[self.code][1]
 
 

@@ -1,1 +1,1 @@
-"""From a call to PostgreSQL."""
+"""From a call to PostgreSQL and back. Nothing here knows what a route is."""

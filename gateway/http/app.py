@@ -7,8 +7,9 @@ import asyncio
 import aiohttp_cors
 from aiohttp import web
 
-from gateway.api.routes import BASE_PATH, ROUTES
-from gateway.http import calls, health
+from gateway.api.table import ROUTES
+from gateway.http import bodies, calls, health, public_keys
+from gateway.http.docs import page
 from gateway.http.responses import answer
 from gateway.http.services import services
 from gateway.settings.serving import Settings
@@ -23,7 +24,7 @@ PREFLIGHT_CACHED_FOR = 600  # seconds
 
 def create_app(settings: Settings) -> web.Application:
     """The application. It raises OperatorError at its start when something is not set up."""
-    app = web.Application(client_max_size=calls.MAX_BODY, middlewares=[answer])
+    app = web.Application(client_max_size=bodies.MAX_BODY, middlewares=[answer])
     app[health.DRAINING] = asyncio.Event()
     app[health.DATABASE_CHECK] = health.DatabaseCheck()
     app.cleanup_ctx.append(services(settings))
@@ -33,7 +34,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     cors = aiohttp_cors.setup(app, defaults=dict.fromkeys(settings.cors_origins, options))
     for route in ROUTES:
-        path = BASE_PATH + route.path
-        cors.add(app.router.add_route(route.method, path, calls.handler(route), expect_handler=calls.expect))
-    health.add_routes(app.router)
+        cors.add(app.router.add_route(route.method, route.path, calls.handler(route), expect_handler=bodies.expect))
+    for module in (health, public_keys, page):
+        module.add_routes(app.router)
     return app

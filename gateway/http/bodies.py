@@ -1,195 +1,82 @@
-"""From bytes to checked values. Bad input names its field and changes nothing."""
+"""From a request on the socket to a checked struct: everything known of a route is worked out once."""
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
-from typing import Any, TypeVar
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import msgspec
-from email_validator import EmailNotValidError, validate_email
-from multidict import MultiMapping
+from aiohttp import web
 
-from gateway.api import models
-from gateway.problems import MAX_ERRORS, FieldError, Problem, invalid_request
-from gateway.tokens import passwords
+from gateway.api.fields import Request
+from gateway.api.route import Route
+from gateway.http.parsing import parse_body, parse_query, whole_numbers
+from gateway.http.responses import JSON
+from gateway.problems import FieldError, Problem, invalid_request
 
-MAX_DEPTH = 32
-MAX_PASSWORD = 128  # characters
-MAX_SHOWN = 100  # characters of a client's that an error repeats
+MAX_BODY = 64 * 1024  # bytes
+BODY_ARRIVES_WITHIN = 10.0  # seconds
 
-RequestT = TypeVar("RequestT", bound=models.Request)
-
-
-class _DuplicateKeyError(ValueError):
-    pass
+Read: TypeAlias = Callable[[web.Request], Awaitable[Request | None]]
 
 
-def parse_body(raw: bytes, model: type[RequestT], from_header: Mapping[str, str]) -> RequestT:
-    """A JSON object as its model. Raises Problem invalid_request with each wrong field.
+def reader(route: Route) -> Read:
+    """A function that reads the body or the query of this route's requests. It raises Problem."""
+    if route.query:
+        return _query_reader(route.query)
+    if route.body:
+        return _body_reader(route.body)
+    return _read_nothing
 
-    ``from_header`` has fields that came in a header; the body may say the same, but not another thing.
-    """
+
+def _query_reader(model: type[Request]) -> Read:
+    numbers = whole_numbers(model)
+
+    async def read(request: web.Request) -> Request:
+        return parse_query(request.query, model, numbers)
+
+    return read
+
+
+def _body_reader(model: type[Request]) -> Read:
+    takes_key = "idempotency_key" in model.__struct_fields__
+    empty = b"" if any(field.required for field in msgspec.structs.fields(model)) else b"{}"
+
+    async def read(request: web.Request) -> Request:
+        raw = await _read_bytes(request)
+        keys = request.headers.getall("Idempotency-Key", []) if takes_key else []
+        if len(keys) > 1:
+            raise invalid_request(FieldError("idempotencyKey", "appears in two headers"))
+        return parse_body(raw or empty, model, {"idempotencyKey": keys[0]} if keys else {})
+
+    return read
+
+
+async def _read_nothing(_: web.Request) -> None:
+    return None
+
+
+async def expect(request: web.Request) -> None:
+    """Grants 100-continue. Other expectations are ignored, which RFC 9110, section 10.1.1 allows."""
+    if request.headers.get("Expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0
+
+
+async def _read_bytes(request: web.Request) -> bytes:
+    """The body as it was sent, of MAX_BODY at most. Raises Problem."""
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem("unsupported_media_type", "A compressed body is not accepted.")
     try:
-        fields = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
-    except _DuplicateKeyError as error:
-        raise invalid_request(FieldError(str(error), "appears twice")) from error
-    except RecursionError as error:
-        raise invalid_request(FieldError("body", "is nested too deeply")) from error
-    except ValueError as error:
-        raise invalid_request(FieldError("body", "is not valid JSON in UTF-8")) from error
-    if not isinstance(fields, dict):
-        raise invalid_request(FieldError("body", "must be a JSON object"))
-    for name, value in from_header.items():
-        if fields.get(name) is None:
-            fields[name] = value
-        elif fields[name] != value:
-            raise invalid_request(FieldError(name, "is not what the header says"))
-    return _convert(fields, model, strict=True)
-
-
-def parse_query(query: MultiMapping[str], model: type[RequestT]) -> RequestT:
-    """A query as its model. Raises Problem invalid_request with each wrong field."""
-    twice = sorted(name for name, times in Counter(name for name, _ in query.items()).items() if times > 1)
-    if twice:
-        raise invalid_request(*(FieldError(fit_to_store(name), "appears twice") for name in twice))
-    numbers = {field.encode_name for field in msgspec.structs.fields(model) if isinstance(field.default, int)}
-    fields = {
-        name: int(value) if name in numbers and re.fullmatch(r"-?\d{1,18}", value, re.ASCII) else value
-        for name, value in query.items()
-    }
-    return _convert(fields, model, strict=True)
-
-
-def _convert(fields: Mapping[str, Any], model: type[RequestT], *, strict: bool) -> RequestT:
-    unsafe = (error for name, value in fields.items() for error in _unsafe(name, value, 1))
-    if found := list(islice(unsafe, MAX_ERRORS)):
-        raise invalid_request(*found)
-    try:
-        request = msgspec.convert(fields, model, strict=strict)
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: a name with half a surrogate pair
-        # The first error was enough to refuse; the client wants to hear of all of them.
-        raise _every_error(fields, model, strict) from error
-    return _apply_rules(request)
-
-
-def _every_error(fields: Mapping[str, Any], model: type[RequestT], strict: bool) -> Problem:
-    errors = []
-    known = {field.encode_name: field for field in msgspec.structs.fields(model)}
-    for name, field in known.items():
-        if name not in fields:
-            if field.required:
-                errors.append(FieldError(name, "is required"))
-            continue
-        try:
-            msgspec.convert(fields[name], field.type, strict=strict)
-        except msgspec.ValidationError as error:
-            errors.append(FieldError(name, _sentence(str(error))))
-    errors += [FieldError(fit_to_store(name), "is not known here") for name in fields if name not in known]
-    return invalid_request(*errors)
-
-
-def _sentence(message: str) -> str:
-    """The library's message without its path and in our tone of voice."""
-    text = message.partition(" - at ")[0].replace("`", "")
-    return text[:1].lower() + text[1:]
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise _DuplicateKeyError(fit_to_store(name))
-    return result
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _unsafe(path: str, value: Any, depth: int) -> Iterator[FieldError]:
-    """What JSON can say and PostgreSQL cannot store, wherever it is in the value."""
-    if depth > MAX_DEPTH:
-        yield FieldError(fit_to_store(path.partition(".")[0]), f"is nested deeper than {MAX_DEPTH} levels")
-    elif isinstance(value, str):
-        if fit_to_store(value, length=len(value)) != value:
-            yield FieldError(fit_to_store(path), "has a character that is not allowed (NUL or half a surrogate pair)")
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            if fit_to_store(name, length=len(name)) != name:
-                yield FieldError(fit_to_store(path), "has a name with a character that is not allowed")
-            else:
-                yield from _unsafe(f"{path[:MAX_SHOWN]}.{name}", item, depth + 1)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _unsafe(f"{path[:MAX_SHOWN]}.{index}", item, depth + 1)
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield FieldError(fit_to_store(path), "is a number out of range")
-
-
-def fit_to_store(text: str, length: int = MAX_SHOWN) -> str:
-    """The text as PostgreSQL can have it: no NUL, no lone surrogates, at most ``length`` characters."""
-    return text[:length].replace("\0", "\ufffd").encode(errors="replace").decode()
-
-
-def new_email(value: str) -> str:
-    """The address in its normal form. Raises ValueError when it is none."""
-    try:
-        return validate_email(value, check_deliverability=False).normalized
-    except EmailNotValidError as error:
-        raise ValueError("must be an e-mail address") from error
-
-
-def _given_email(value: str) -> str:
-    # Whoever mistypes an address gets the answer to a wrong password, not a hint.
-    try:
-        return new_email(value)
-    except ValueError:
-        return value
-
-
-def new_password(value: str) -> str:
-    """The password as it is. Raises ValueError when it is too short or too long."""
-    if not 8 <= _password_length(value) <= MAX_PASSWORD:
-        raise ValueError(f"must have 8 to {MAX_PASSWORD} characters")
-    return value
-
-
-def _given_password(value: str) -> str:
-    if _password_length(value) > MAX_PASSWORD:
-        raise ValueError(f"must have at most {MAX_PASSWORD} characters")
-    return value
-
-
-def _password_length(value: str) -> int:
-    """Characters in normal form. That form takes the square of the length to find, and no four characters
-    become less than one: whoever sends so many is too long as it is.
-    """
-    return len(value if len(value) > 4 * MAX_PASSWORD else passwords.normalize(value))
-
-
-# The rules that a type cannot say, by model and field.
-_RULES: dict[type[models.Request], dict[str, Callable[[str], str]]] = {
-    models.Register: {"email": new_email, "password": new_password},
-    models.Login: {"email": _given_email, "password": _given_password},
-}
-
-
-def _apply_rules(request: RequestT) -> RequestT:
-    rules = _RULES.get(type(request))
-    if not rules:
-        return request
-    changed: dict[str, str] = {}
-    errors = []
-    for name, rule in rules.items():
-        try:
-            changed[name] = rule(getattr(request, name))
-        except ValueError as error:
-            errors.append(FieldError(name, str(error)))
-    if errors:
-        raise invalid_request(*errors)
-    return msgspec.structs.replace(request, **changed)
+        if (request.content_length or 0) > MAX_BODY:
+            raise web.HTTPRequestEntityTooLarge(MAX_BODY)
+        async with asyncio.timeout(BODY_ARRIVES_WITHIN):
+            raw = await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise Problem("payload_too_large", f"The body must not exceed {MAX_BODY} bytes.") from error
+    except (TimeoutError, ConnectionError) as error:  # too slow, or gone
+        raise Problem("request_timeout", "The body did not arrive in time.") from error
+    if raw and request.content_type != JSON:
+        raise Problem("unsupported_media_type", f"The body must be {JSON}.")
+    return raw

@@ -1,4 +1,4 @@
-"""What the gateway counts, for Prometheus."""
+"""Metrics of the gateway, for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from gateway.api.routes import Limit
+from gateway.api.route import Limit
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # set by `mana serve` before workers start
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
-# What there will be to count. A counter that only appears with its first event never shows an increase.
+# Labels to create at the start: a counter that appears with its first event never shows an increase.
 EVENTS = ("registered", "logged_in", "login_failed", "logged_out", "refresh_token_reused")
 GRANTS = ("signup_bonus", "daily_grant")
 
@@ -49,7 +49,7 @@ class Metrics:
         for limit in Limit:
             self.limited.labels(limit.value)
         self.events = Counter(
-            "mana_security_events", "What happened to accounts, as auth.security_events records it", ["event"],
+            "mana_security_events", "Events of accounts, as auth.security_events records them", ["event"],
             registry=self._registry,
         )  # fmt: skip
         self.granted = Counter("mana_credits_granted", "Credits given", ["grant"], registry=self._registry)
@@ -72,17 +72,17 @@ class Metrics:
         )  # fmt: skip
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count an answer to a request, and how long it took."""
+        """Count a response and the seconds it took."""
         answer = route, method, status
         found = self._answers.get(answer)
         if not found:
-            # To look one up by its labels takes longer than to count.
+            # Looking a counter up by its labels takes longer than counting.
             found = self._answers[answer] = self._requests.labels(*answer), self._seconds.labels(route)
         found[0].inc()
         found[1].observe(seconds)
 
     def count(self, events: str) -> None:
-        """Count what base.note_event left: events, and grants with their amount."""
+        """Count the events of a reply: names, and grants with their amount."""
         for word in events.split():
             event, _, amount = word.partition("=")
             if amount:
@@ -94,6 +94,6 @@ class Metrics:
         """All metrics in Prometheus' text format."""
         if MULTIPROCESS not in os.environ:
             return generate_latest(self._registry)
-        everybody = CollectorRegistry()
-        MultiProcessCollector(everybody)
-        return generate_latest(everybody)
+        all_workers = CollectorRegistry()
+        MultiProcessCollector(all_workers)
+        return generate_latest(all_workers)

@@ -1,4 +1,4 @@
-"""How many requests one client address may make: in Redis, or in memory where there is none."""
+"""How many requests one client address may make: in Redis, or in memory without Redis."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
-from gateway.api.routes import Limit
+from gateway.api.route import Limit
 from gateway.problems import Problem
 from gateway.settings.serving import Settings
 
@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is left of the limit that is nearest: requests, and seconds until there are more."""
+    """The rest of the nearest limit: requests, and seconds until there are more."""
 
     limit: int
     remaining: int
@@ -65,13 +65,13 @@ class Limiter:
         self._connections = _connections(settings)
         self._redis = _redis(self._connections) if self._connections else None
         self._redis_failed_at = float("-inf")
-        self.redis_up = True  # as far as who asked it last could tell
+        self.redis_up = True  # when it was last used
         self._on_refusal = on_refusal
 
     async def check(self, limit: Limit, route: str, address: str) -> Verdict | None:
         """Count a request of this address. Raises Problem too_many_requests with its headers.
 
-        None where nothing limits: limits are off, or Redis is down.
+        Returns None if limits are off or Redis is down.
         """
         if not self._enabled:
             return None
@@ -82,12 +82,12 @@ class Limiter:
         return verdict
 
     async def look_for_redis(self) -> None:
-        """See whether Redis that was away is back: on a quiet day no request asks it."""
+        """See whether a lost Redis is back. Without traffic, no request would find out."""
         if self._redis and not self.redis_up:
             self.redis_up = await self._redis.storage.check()
 
     async def close(self) -> None:
-        """Let go of Redis."""
+        """Close the connections to Redis."""
         if self._connections:
             await self._connections.aclose()
 
@@ -100,7 +100,7 @@ class Limiter:
                 self._redis_failed_at = time.monotonic()
                 self.redis_up = False
                 _log.warning("redis_unreachable", error=type(error).__name__)
-                # Those that idle are as dead, and each would cost its first user this pause again.
+                # Idle connections are dead as well, and each would cost its next request this timeout again.
                 await self._connections.disconnect(inuse_connections=False)
             else:
                 self.redis_up = True
@@ -135,7 +135,7 @@ def client_address(peer: str, forwarded_for: list[str], trusted_proxies: int) ->
     """The address of the client, as the trusted proxies in front report it.
 
     Each of them appends the address it was called from to X-Forwarded-For, so the entry of the
-    outermost one is counted from the right; what is left of it, anybody may have written.
+    outermost one is counted from the right; a client can write anything to the left of it.
     """
     hops = [hop.strip() for line in forwarded_for for hop in line.split(",")]
     if not trusted_proxies or len(hops) < trusted_proxies:
@@ -147,7 +147,7 @@ def client_address(peer: str, forwarded_for: list[str], trusted_proxies: int) ->
 
 
 def client_network(address: str) -> str:
-    """What a limit counts by: an IPv4 address, or the /64 that one IPv6 customer has at least."""
+    """The unit that a limit counts: an IPv4 address, or the /64 that an IPv6 customer has at least."""
     if ":" not in address:
         return address
     ip = ipaddress.IPv6Address(address.partition("%")[0])

@@ -1,4 +1,4 @@
-"""What every answer has: problems in one form, security headers, a request id, a log line, metrics."""
+"""The parts of every response: problems in one form, security headers, a request id, a log line, metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VERDICT = web.RequestKey("verdict", Verdict)
 _log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
-# What Helmet sends by default, with a content policy for answers that are data.
+# The defaults of Helmet, with a content policy for responses that are data.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -47,7 +47,7 @@ _HEADERS = {
 }
 
 _HTTP_CODES = {
-    403: "origin_not_allowed",  # what aiohttp_cors answers to a preflight
+    403: "origin_not_allowed",  # aiohttp_cors's answer to a preflight
     404: "not_found",
     405: "method_not_allowed",
 }
@@ -55,7 +55,7 @@ _HTTP_CODES = {
 
 @web.middleware
 async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Runs the handler; whatever comes of it leaves as an answer of this service."""
+    """Runs the handler and turns any error into a response of ours."""
     started = time.perf_counter()
     given = request.headers.get("X-Request-Id", "")
     request_id = request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
@@ -84,7 +84,7 @@ def _add_headers(response: web.StreamResponse, request: web.Request) -> None:
 
 def _record(request: web.Request, response: web.StreamResponse, seconds: float, code: str | None) -> None:
     resource = request.match_info.route.resource
-    # The route, not the path: what people put into a path or a query is theirs.
+    # The route, not the path: a path or a query may hold personal data.
     route = resource.canonical if resource else "none"
     metrics = request.app[SERVICES].metrics
     metrics.answered(route, request.method if resource else "other", response.status, seconds)
@@ -138,14 +138,14 @@ def _problem_response(problem: Problem, request_id: str, path: str) -> web.Respo
 
 
 def _challenge(code: str) -> str:
-    """RFC 6750, section 3: an error code only for who presented a token."""
+    """RFC 6750, section 3: no error code for a request without a token."""
     if code in {"authentication_required", "invalid_credentials"}:
         return "Bearer"
     return 'Bearer error="invalid_token"'
 
 
 def refusal(status: int) -> web.Response:
-    """The answer to what is no request at all; nothing of it is quoted."""
+    """The response to bytes that are not an HTTP request. It quotes nothing of them."""
     code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal_error")
     response = _problem_response(Problem(code, "This is not a valid HTTP request."), secrets.token_hex(16), "")
     response.headers.update(_HEADERS)

@@ -1,4 +1,4 @@
-"""What lives as long as the application does, opened and closed with it."""
+"""The parts that live as long as the application, opened and closed with it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from gateway.api.routes import HEALTH
-from gateway.database.lanes import Database
+from gateway.api.statements import HEALTH
+from gateway.database.database import Database
 from gateway.http.metrics import Metrics
 from gateway.http.rate_limits import Limiter
 from gateway.problems import OperatorError, Problem
@@ -65,7 +65,7 @@ def services(settings: Settings) -> Callable[[web.Application], AsyncIterator[No
 
 
 class KeySource:
-    """The key ring in force: fixed when it comes from the environment, else as the directory has it."""
+    """The current key ring: fixed if it comes from the environment, else that of the directory."""
 
     def __init__(self, settings: Settings) -> None:
         self._directory = KeyDirectory(settings.data_dir / "keys")
@@ -80,7 +80,7 @@ class KeySource:
         return self._ring
 
     async def follow(self) -> None:
-        """Take up rotations, for ever."""
+        """Pick up rotations until cancelled."""
         while not self._fixed:
             await asyncio.sleep(RELOADED_AFTER / 2)
             version = self._directory.version
@@ -104,7 +104,7 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 async def _gauge(database: Database, limiter: Limiter, metrics: Metrics) -> None:
-    """Write down how busy the lanes are, for whichever worker is asked."""
+    """Export how busy the lanes are: with several workers, any of them may be asked."""
     while True:
         await limiter.look_for_redis()
         metrics.redis_up.set(limiter.redis_up)
@@ -116,7 +116,7 @@ async def _gauge(database: Database, limiter: Limiter, metrics: Metrics) -> None
 
 
 async def _check_database(database: Database) -> None:
-    """Refuse a database that is not set up; one that is away may come back."""
+    """Refuse to start on a database that is not set up. One that is away may come back."""
     deadline = time.monotonic() + DATABASE_AWAITED_FOR
     while True:
         try:

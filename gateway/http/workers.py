@@ -31,7 +31,7 @@ from gateway.settings.serving import Settings
 DRAINED_WITHIN = 10.0  # seconds that requests in flight get when a worker stops
 KILLED_AFTER = 15.0  # seconds that a worker gets in all, once it takes no more requests
 RESTARTED_AFTER = 0.2  # seconds
-NOT_SET_UP = 78  # exit code of a worker for which trying again is no use (EX_CONFIG)
+NOT_SET_UP = 78  # exit code of a worker that would fail again (EX_CONFIG)
 BACKLOG = 1024  # connections
 
 _log = structlog.get_logger()
@@ -44,7 +44,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     """
     logs.configure(settings.log_level)
     if settings.workers > 1:
-        # Sharing would also succeed with a stranger's workers: see that the port is free first.
+        # SO_REUSEPORT would also share a port with another service, so first see that it is free.
         _listen(settings, shared=False).close()
     listener = _listen(settings, shared=settings.workers > 1)
     port = listener.getsockname()[1]
@@ -96,7 +96,7 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
         ready()
         await stopped.wait()
-        # For whoever asks before each request, or is told to in a moment: there are no more to be sent here.
+        # Proxies see this at their next health check and send no more requests here.
         app[health.DRAINING].set()
         await asyncio.sleep(settings.drain_seconds)
     finally:
@@ -104,7 +104,7 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
 
 
 class _Protocol(web.RequestHandler):
-    """Answers what is no HTTP in the form of every error, where aiohttp would quote it in plain text."""
+    """Answers malformed HTTP with a problem, where aiohttp would quote it in plain text."""
 
     __slots__ = ()
 
@@ -198,7 +198,7 @@ class _Supervisor:
 def _run_worker(settings: Settings, supervisor: int, up: Semaphore) -> None:
     """The main function of a worker process."""
     logs.configure(settings.log_level)
-    # A Ctrl-C in a terminal reaches the whole group; the supervisor passes on what is meant for us.
+    # A Ctrl-C in a terminal reaches the whole group; the supervisor alone decides when we stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(supervisor,), daemon=True).start()
     listener = _listen(settings, shared=True)
@@ -212,7 +212,7 @@ def _run_worker(settings: Settings, supervisor: int, up: Semaphore) -> None:
 
 
 def _end_with(supervisor: int) -> None:
-    """Stop when the supervisor is gone without a word: nobody would stop us any more."""
+    """Stop if the supervisor dies: nothing else would stop this worker."""
     while os.getppid() == supervisor:
         threading.Event().wait(1)
     os.kill(os.getpid(), signal.SIGTERM)

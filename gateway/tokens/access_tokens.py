@@ -1,7 +1,7 @@
 """Access tokens: JWTs signed with RS256 (RFC 7519, RFC 9068), good for minutes.
 
-A valid signature says who somebody was when it was made. Whether that still holds is the
-database's to say, at every call.
+A valid signature proves who the user was when the token was signed. The database checks at every
+call that it still holds.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _REQUIRED = ["sub", "sessionId", "role", "iss", "aud", "iat", "exp", "jti"]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a token speaks for: the user's id, and the claims as the JSON text that was signed."""
+    """The user of a token: their id, and the claims as the JSON text that was signed."""
 
     user_id: str
     claims: str
@@ -61,10 +61,10 @@ class TokenIssuer:
         return jwt.encode(claims | registered, key, algorithm=ALGORITHM, headers={"kid": kid, "typ": TYPE})
 
     def verify(self, token: str) -> Caller:
-        """Whom the token speaks for. Raises Problem invalid_token or token_expired.
+        """The caller that the token names. Raises Problem invalid_token or token_expired.
 
-        A token that was verified is remembered until it expires or the keys change: the same
-        bytes, the same keys, the same outcome.
+        A verified token is cached until it expires or the keys change: the same bytes and keys have the
+        same outcome.
         """
         keys = self._keys()
         if keys is not self._verified_with:
@@ -84,8 +84,8 @@ class TokenIssuer:
                 raise jwt.InvalidTokenError("too long, or no token")
             header = jwt.get_unverified_header(token)
             key = keys.public_key(str(header.get("kid", "")))
-            # One algorithm and one type: a token of another make is none, whatever it claims
-            # about itself (RFC 8725, sections 3.1 and 3.11).
+            # One algorithm and one type, whatever a token claims about itself (RFC 8725, sections 3.1
+            # and 3.11).
             if key is None or header.get("alg") != ALGORITHM or header.get("typ") != TYPE:
                 raise jwt.InvalidTokenError("unknown make")
             claims = jwt.decode(
@@ -97,7 +97,7 @@ class TokenIssuer:
                 leeway=LEEWAY,
                 options={"require": _REQUIRED},
             )
-            # PyJWT takes words for numbers. None of ours has any.
+            # PyJWT accepts texts as numbers. We never sign any.
             if type(claims["exp"]) is not int or type(claims["iat"]) is not int:
                 raise jwt.InvalidTokenError("no times")
             if str(uuid.UUID(claims["sessionId"])) != claims["sessionId"]:
@@ -118,7 +118,7 @@ def _payload(token: str) -> str:
 
 
 def access_token_body(body: bytes, issuer: TokenIssuer) -> bytes:
-    """What the database answered to a login or refresh, with its claims turned into a token."""
+    """The body of a login or refresh, with its claims turned into an access token."""
     answer: dict[str, object] = msgspec.json.decode(body)
     claims = answer.pop("claims")
     assert isinstance(claims, dict)  # noqa: S101 - api.session makes it

@@ -77,7 +77,7 @@ class KeyRing:
         return newest.kid, newest.private
 
     def public_key(self, kid: str) -> RSAPublicKey | None:
-        """The key that verifies tokens of this kid, None when there is none (any more)."""
+        """The key that verifies tokens of this kid; None if it is unknown or has expired."""
         key = self._keys.get(kid)
         return key.public if key and key.verifies(time.time()) else None
 
@@ -95,14 +95,14 @@ class KeyDirectory:
 
     @property
     def version(self) -> int:
-        """Changes whenever the keys do; 0 when there are none."""
+        """Changes whenever the keys do; 0 without keys."""
         try:
             return (self.directory / MANIFEST).stat().st_mtime_ns
         except FileNotFoundError:
             return 0
 
     def load(self) -> KeyRing:
-        """Read all keys. Raises OperatorError when there are none or one cannot be read."""
+        """Read all keys. Raises OperatorError if there is no key or one cannot be read."""
         entries = self.entries()
         if not entries:
             raise OperatorError(f"there are no signing keys in {self.directory}", hint="run: mana keys generate")
@@ -130,7 +130,7 @@ class KeyDirectory:
             return self._write_first(bits)
 
     def generate_first(self) -> bool:
-        """Make a key unless there is one already; says whether it did."""
+        """Make a key unless there is one; returns whether it did."""
         with self._changing():
             if self.entries():
                 return False
@@ -163,7 +163,7 @@ class KeyDirectory:
             return new
 
     def describe(self) -> list[str]:
-        """One line a key, for people: its kid and what it does now."""
+        """One line a key: its kid and its current use."""
         now = time.time()
         entries = self.entries()
         signing = next((entry for entry in reversed(entries) if entry.signs_from <= now), None)
@@ -203,7 +203,7 @@ class KeyDirectory:
 
 
 def from_pem(private_pem: str, public_pems: str) -> KeyRing:
-    """The key ring of an operator who keeps keys in the environment.
+    """A key ring from keys in the environment.
 
     The private key signs; ``public_pems`` may hold several keys, old and new, that verify too.
     """

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 
-from gateway.database.lanes import array_literal
+from gateway.database.connections import array_literal
 from harness.databases import Database
 
 

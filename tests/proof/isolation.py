@@ -26,7 +26,7 @@ import jwt
 import psycopg
 from psycopg.rows import dict_row
 
-from gateway.api.routes import ROUTES
+from gateway.api.table import ROUTES
 from harness.clients import Service, Session
 from harness.databases import Cluster, Database, start_cluster
 from harness.doors import as_array, backend_login
@@ -274,7 +274,7 @@ class AsGateway(Sql):
         given += [None] * (len(route.parameters) - len(given))
         if route.serves_many:
             given = [as_array([value]) for value in given]
-        return self._answers(await self._rows((route.sql, given)))[0]
+        return self._answers(await self._rows((route.statement.sql, given)))[0]
 
     def _answers(self, answer: Answer, count: int = 1) -> list[Answer]:
         if answer.code != "ok":
@@ -314,7 +314,7 @@ class AsGateway(Sql):
             for user, body in zip(users, bodies, strict=True)
         ]
         columns = [as_array(column) for column in zip(*rows, strict=True)]
-        return self._answers(await self._rows((_ROUTES["use_credits"].sql, columns)), len(users))
+        return self._answers(await self._rows((_ROUTES["use_credits"].statement.sql, columns)), len(users))
 
     def peculiar(self, user: User, other: User) -> dict[str, tuple[str, Call]]:
         return {

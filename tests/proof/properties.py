@@ -35,7 +35,7 @@ from hypothesis.stateful import (
 )
 from psycopg.rows import dict_row
 
-from gateway.api.routes import BASE_PATH, ROUTES
+from gateway.api.table import ROUTES
 from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import KeyDirectory, KeyRing
 from harness.clients import PASSWORD, Service
@@ -447,7 +447,7 @@ class OverHttp(Machine):
         token = self.presented(device) if device else None
         if function == "validate":
             sent, token = {"token": token}, None
-        path = BASE_PATH + route.path + (f"?{urlencode(sent)}" if route.query else "")
+        path = route.path + (f"?{urlencode(sent)}" if route.query else "")
         body = sent if route.body and sent else None
         reply = self.world.runner.run(self.world.service.request(route.method, path, token=token, body=body))
         return Answer(reply.status, reply.body["code"] if reply.status >= 400 else "", reply.body, reply.headers)
@@ -487,7 +487,9 @@ class InSql(Machine):
             arguments = [as_array([value]) for value in arguments]
         connection = self.world.as_gateway
         try:
-            cursor = psycopg.RawCursor(connection, row_factory=dict_row).execute(route.sql.encode(), arguments)
+            cursor = psycopg.RawCursor(connection, row_factory=dict_row).execute(
+                route.statement.sql.encode(), arguments
+            )
         except psycopg.Error as error:
             return _refused(error)
         [row] = cursor.fetchall()

@@ -23,7 +23,7 @@ from typing import Any
 import psycopg
 from psycopg.types.string import TextLoader
 
-from gateway.api.routes import ROUTES
+from gateway.api.table import ROUTES
 from gateway.operate.migrate import DEFINERS, SCHEMAS
 from gateway.tokens import passwords
 from harness.clients import PASSWORD, Session

@@ -7,7 +7,7 @@ import os
 import click
 
 from gateway import private_files
-from gateway.http.bodies import new_email, new_password
+from gateway.api.fields import new_email, new_password
 from gateway.operate.cli.environment import admin_url, data_dir
 from gateway.operate.cli.terminal import step
 from gateway.operate.migrate import connect

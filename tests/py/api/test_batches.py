@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Connection
 
-from gateway.api.routes import ROUTES
+from gateway.api.table import ROUTES
 from harness.databases import Database
 from harness.doors import as_array
 
@@ -98,7 +98,7 @@ def _people(connection: Connection[Any], twin: str) -> dict[str, tuple[str, str]
 
 def _batch(connection: Connection[Any], calls: list[list[str | None]]) -> list[str | None]:
     arrays = [as_array(values) for values in zip(*calls, strict=True)]
-    statement = re.sub(r"\$\d+", "%s", USE.sql)
+    statement = re.sub(r"\$\d+", "%s", USE.statement.sql)
     rows = connection.execute(f"select status, body::text, headers::text from ({statement}) as a".encode(), arrays)
     return [None if row[0] is None else IDS.sub("", str(row)) for row in rows]
 

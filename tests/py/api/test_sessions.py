@@ -12,7 +12,8 @@ from uuid import uuid4
 import jwt
 import pytest
 
-from gateway.api.routes import BASE_PATH, ROUTES, Access
+from gateway.api.route import Access
+from gateway.api.table import ROUTES
 from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import KeyDirectory
 from harness.clients import Reply, Service, Session, assert_problem
@@ -102,9 +103,7 @@ async def assert_works(session: Session) -> None:
 async def assert_refused_everywhere(session: Session, code: str) -> None:
     for route in BEARER_ROUTES:
         body = SPEND if route.function == "use_credits" else None
-        reply = await session.service.request(
-            route.method, BASE_PATH + route.path, token=session.access_token, body=body
-        )
+        reply = await session.service.request(route.method, route.path, token=session.access_token, body=body)
         assert_problem(reply, 401, code)
     assert await validate(session) == {"valid": False, "error": code}
 

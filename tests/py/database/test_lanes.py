@@ -1,200 +1,328 @@
-"""How the gateway and its connections to PostgreSQL live through failures."""
+"""Which call goes next and in whose company, with a stand-in for the connection and a clock that only waiting moves."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-from contextlib import ExitStack
-from uuid import UUID
+import selectors
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-import psycopg
 import pytest
 
-from gateway.api.routes import ROUTES
-from gateway.database.lanes import LOST_AFTER, Lane, _keeps_statements
-from harness.clients import Service, Session
-from harness.databases import Cluster, Database
-from harness.servers import PgBouncer
-from harness.waiting import together
+from gateway.database.calls import Call, Reply, Statement
+from gateway.database.lanes import BATCH, STALLED_AFTER, Lane
+from gateway.database.refusals import Failure
+from gateway.problems import Problem
 
-END_ALL = """
-select count(pg_terminate_backend(pid)) from pg_stat_activity
- where usename = 'mana_gateway' and datname = current_database()
-"""
+SPEND = Statement("spend", "sql", serves_many=True)
+LIST = Statement("list", "sql")
+OTHER = Statement("other", "sql", serves_many=True)
 
-
-async def test_ended_server_processes_leave_no_call_without_an_answer(service: Service, database: Database) -> None:
-    session = await service.new_session()
-    calling = True
-
-    async def end_all() -> int:
-        ended = 0
-        with database.connect() as connection:
-            for _ in range(20):
-                await asyncio.sleep(0.05)
-                [(count,)] = connection.execute(END_ALL).fetchall()
-                ended += count
-        nonlocal calling
-        calling = False
-        return ended
-
-    async def call() -> set[int]:
-        statuses = set()
-        while calling:
-            # Sooner than a connection that is silent is given up.
-            async with asyncio.timeout(LOST_AFTER - 1):
-                statuses.add((await session.get("/api/v1/credits/balance")).status)
-        return statuses
-
-    ended, *statuses = await together(end_all(), *(call() for _ in range(8)))
-    assert ended > 0
-    assert set.union(*statuses) <= {200, 503}
-    assert await _answers_again(session)
+Outcome = Sequence[Reply | None] | Failure
 
 
-async def _answers_again(session: Session) -> bool:
-    for _ in range(50):
-        if (await session.get("/api/v1/credits/balance")).status == 200:
-            return True
-        await asyncio.sleep(0.1)
-    return False
+class Clockwork(selectors.SelectSelector):
+    """A selector that does not sleep: the time it is asked to wait has passed at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.now += max(timeout or 0.0, 0.0)
+        return super().select(0)
 
 
-async def test_a_call_that_waits_for_a_lock_does_not_hold_up_others(service: Service, database: Database) -> None:
-    hot, other = await service.new_session(), await service.new_session()
-    with database.connect() as connection, connection.transaction():
-        connection.execute("select from credits.balances where user_id = %s for update", (hot.user_id,))
-        spends = [asyncio.create_task(hot.use(1)) for _ in range(4)]
-        await asyncio.sleep(0.2)
-        assert {reply.status for reply in await together(*(other.use(1) for _ in range(20)))} == {200}
-        assert not any(spend.done() for spend in spends)
-    assert {(await spend).status for spend in spends} == {200}
-    database.assert_ledger_is_sound()
+class ClockworkLoop(asyncio.SelectorEventLoop):
+    def __init__(self) -> None:
+        self._clockwork = Clockwork()
+        super().__init__(self._clockwork)
+
+    def time(self) -> float:
+        return self._clockwork.now
 
 
-async def test_a_call_beside_one_that_waits_for_a_lock_goes_at_once(
-    service: Service, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Not when that one is found to stall: which here takes longer than the test does."""
-    monkeypatch.setattr("gateway.database.lanes.STALLED_AFTER", 30.0)
-    hot, other = await service.new_session(), await service.new_session()
-    [route] = [route for route in ROUTES if route.function == "use_credits"]
+def timeless(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test in a loop of its own, whose time passes only while everything waits."""
 
-    def spend(session: Session) -> list[bytes | None]:
-        claims = session.access_token.split(".")[1]
-        payload = base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))
-        return [session.user_id.encode(), payload, b"{}", b"1", b"tests", b"a test", None, None, None]
+    def run() -> None:
+        with asyncio.Runner(loop_factory=ClockworkLoop) as runner:
+            runner.run(test())
 
-    lane = Lane("quick", database.gateway_url, size=2, busy=2, queue=10)
-    async with lane.running():
-        async with asyncio.timeout(10):
-            assert (await lane.call(route, spend(other))).status == 200
-        with database.connect() as connection, connection.transaction():
-            connection.execute("select from credits.balances where user_id = %s for update", (hot.user_id,))
-            waiting = asyncio.create_task(lane.call(route, spend(hot)))
-            await asyncio.sleep(0.1)
-            async with asyncio.timeout(1):
-                assert (await lane.call(route, spend(other))).status == 200
-            assert not waiting.done()
-        assert (await waiting).status == 200
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
 
 
-async def test_calls_that_share_a_transaction_end_as_if_alone(service: Service, database: Database) -> None:
-    """Every outcome of a spend, again and again in one crowd of users: refusals must not touch neighbours."""
-    spenders = [await service.new_session() for _ in range(12)]
-    poor, logged_out, disabled = spenders[:3]
-    assert (await poor.use(150)).status == 200
-    await logged_out.post("/api/v1/auth/logout")
-    database.query("select auth.set_disabled(%s, true)", disabled.email)
+class StandIn:
+    """A connection that remembers what was sent over it and answers when told."""
 
-    for number in range(6):
-        calls = [
-            (402, poor.use(1)),
-            (401, logged_out.use(1)),
-            (401, disabled.use(1)),
-            (409, spenders[3].use(1, expectedVersion=0)),
-            *((200, session.use(2, idempotencyKey=f"{number}")) for session in spenders[4:]),
-            *((200, session.use(2, idempotencyKey=f"{number}")) for session in spenders[4:]),
-            *((200, session.get("/api/v1/credits/balance")) for session in spenders[3:]),
-        ]
-        replies = await together(*(call for _, call in calls))
-        assert [reply.status for reply in replies] == [status for status, _ in calls]
-        first, again = replies[4:12], replies[12:20]
-        assert [reply.body for reply in first] == [reply.body for reply in again]
-        assert [reply.body["transaction"]["userId"] for reply in first] == [s.user_id for s in spenders[4:]]
+    def __init__(self, lane: Lane, *, breaks: bool = False) -> None:
+        self.sent: list[list[tuple[str, str]]] = []  # the function and the user of each call
+        self._lane = lane
+        self._breaks = breaks
 
-    left = [(await session.balance())["freeCreditsRemaining"] for session in spenders[3:]]
-    assert left == [150, *[150 - 6 * 2] * 8]
-    database.assert_ledger_is_sound()
+    def send(self, calls: Sequence[Call]) -> None:
+        assert len({call.statement for call in calls}) == 1
+        self.sent.append([(call.statement.name, (call.arguments[0] or b"").decode()) for call in calls])
+        if self._breaks:
+            self._lane.leave(self)
+
+    def answer(self, outcome: Outcome | None = None) -> None:
+        """End the statement on its way: with a reply for each call, unless another outcome is given."""
+        served = [Reply(200, user.encode(), {}) for _, user in self.sent[-1]]
+        self._lane.answered(self, served if outcome is None else outcome)
+        self._lane.send_waiting()
+
+    @property
+    def users(self) -> list[str]:
+        """Whose calls each statement carried."""
+        return ["".join(user for _, user in calls) for calls in self.sent]
 
 
-async def test_spends_of_a_crowd_do_share_transactions(service: Service, database: Database) -> None:
-    sessions = [await service.new_session() for _ in range(40)]
-    await together(*(session.use(1) for session in sessions))
-    [(transactions,)] = database.query(
-        "select count(distinct xmin::text) from credits.transactions where type = 'usage' and user_id = any(%s)",
-        [UUID(session.user_id) for session in sessions],
+def a_lane(connections: int = 1, *, busy: int = 1, queue: int = 100, patience: float = 1.0) -> tuple[Lane, ...]:
+    lane = Lane("test", busy, queue, patience=patience, clock=asyncio.get_running_loop().time)
+    return lane, *(_joined(lane) for _ in range(connections))  # type: ignore[return-value]
+
+
+def _joined(lane: Lane) -> StandIn:
+    connection = StandIn(lane)
+    lane.join(connection)
+    return connection
+
+
+def calling(lane: Lane, users: str, statement: Statement = SPEND) -> list[asyncio.Task[Reply]]:
+    return [asyncio.create_task(lane.call(statement, [user.encode()])) for user in users]
+
+
+async def turn() -> None:
+    """Let the calls that were made in this turn of the loop be sent."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def outcomes(calls: list[asyncio.Task[Reply]]) -> str:
+    """The body of each reply, the code's first letter of each problem."""
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    return "".join(
+        reply.body.decode() if isinstance(reply, Reply) else f"<{reply.code}>" if isinstance(reply, Problem) else "?"
+        for reply in done
     )
-    assert transactions < len(sessions)
 
 
-async def test_a_user_whose_row_is_locked_does_not_hold_up_the_others(service: Service, database: Database) -> None:
-    locked, other = await service.new_session(), await service.new_session()
-    with database.connect() as connection, connection.transaction():
-        connection.execute("select from credits.balances where user_id = %s for update", (locked.user_id,))
-        spends = [asyncio.create_task(locked.use(1)) for _ in range(24)]
-        await asyncio.sleep(0.2)
-        for _ in range(5):
-            assert (await other.get("/api/v1/credits/balance")).status == 200
-    statuses = [(await spend).status for spend in spends]
-    assert set(statuses) <= {200, 503}
-    left = (await locked.balance())["freeCreditsRemaining"]
-    assert left == 150 - statuses.count(200)
+@timeless
+async def test_calls_of_one_turn_go_together() -> None:
+    lane, connection = a_lane()
+    calls = calling(lane, "abc")
+    await turn()
+    assert connection.users == ["abc"]
+    connection.answer()
+    assert await outcomes(calls) == "abc"
 
 
-REFUSE_AT_COMMIT = """
-create function test.refuse() returns trigger language plpgsql as $$ begin raise 'not at commit'; end $$;
-create constraint trigger refuse after insert on credits.transactions
-    deferrable initially deferred for each row when (new.type = 'usage') execute function test.refuse();
-"""
+@timeless
+async def test_a_function_without_a_form_for_many_is_called_once_for_each() -> None:
+    lane, connection = a_lane()
+    calls = calling(lane, "ab", LIST)
+    await turn()
+    assert connection.users == ["a"]
+    connection.answer()
+    assert connection.users == ["a", "b"]
+    connection.answer()
+    assert await outcomes(calls) == "ab"
 
 
-@pytest.mark.parametrize("crowd", [1, 30])
-async def test_a_commit_that_fails_is_no_success(service: Service, database: Database, crowd: int) -> None:
-    sessions = [await service.new_session() for _ in range(crowd)]
-    database.query("grant execute on all functions in schema test to public")
-    with database.connect() as connection:
-        connection.execute(REFUSE_AT_COMMIT)
-        try:
-            replies = await together(*(session.use(1) for session in sessions))
-        finally:
-            connection.execute("drop trigger refuse on credits.transactions; drop function test.refuse()")
-    assert {reply.status for reply in replies} == {500}
-    assert {(await session.balance())["freeCreditsRemaining"] for session in sessions} == {150}
+@timeless
+async def test_a_statement_carries_calls_of_one_function() -> None:
+    lane, connection = a_lane()
+    calling(lane, "ab")
+    calling(lane, "c", OTHER)
+    calling(lane, "d")
+    await turn()
+    connection.answer()
+    assert connection.sent == [[("spend", "a"), ("spend", "b"), ("spend", "d")], [("other", "c")]]
 
 
-async def test_a_function_whose_result_changed_works_again_on_a_new_connection(
-    service: Service, database: Database
-) -> None:
-    session = await service.new_session()
-    await together(*(session.balance() for _ in range(30)))
-    with database.connect() as connection:
-        connection.execute("alter type api.reply add attribute extra text")
-        connection.execute("alter type api.reply drop attribute extra")
-    assert await _answers_again(session)
+@timeless
+async def test_a_statement_carries_a_limited_number_of_calls() -> None:
+    lane, connection = a_lane()
+    calling(lane, "x" * (BATCH + 1))
+    await turn()
+    connection.answer()
+    assert [len(sent) for sent in connection.sent] == [BATCH, 1]
 
 
-async def test_statements_are_prepared_where_they_stay(cluster: Cluster, database: Database) -> None:
-    """Directly, and through a pooler that keeps track of them. Asked twice: the second time of a used connection."""
-    keeps_track = PgBouncer.version() >= (1, 21)
-    expected = [(database.gateway_url, True)]
-    with ExitStack() as stack:
-        poolers = [(stack.enter_context(PgBouncer(cluster, connections=1)), keeps_track)]
-        if keeps_track:
-            settings = {"max_prepared_statements": "0"}
-            poolers.append((stack.enter_context(PgBouncer(cluster, connections=1, settings=settings)), False))
-        expected += [(pooler.url(database), kept) for pooler, kept in poolers]
-        for url, kept in expected:
-            for _ in range(2):
-                async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-                    assert await _keeps_statements(connection) == kept
+@timeless
+async def test_a_second_call_of_a_user_waits_for_the_first() -> None:
+    lane, first, second = a_lane(2, busy=2)
+    calling(lane, "a")
+    await turn()
+    calling(lane, "ab")
+    await turn()
+    assert sorted(first.users + second.users) == ["a", "b"]
+    holder = first if first.users == ["a"] else second
+    holder.answer()
+    assert holder.users == ["a", "a"]
+
+
+@timeless
+async def test_calls_of_a_user_to_another_function_do_not_wait() -> None:
+    lane, first, second = a_lane(2, busy=2)
+    calling(lane, "a")
+    await turn()
+    calling(lane, "a", OTHER)
+    await turn()
+    assert sorted([*first.sent[0], *second.sent[0]]) == [("other", "a"), ("spend", "a")]
+
+
+@timeless
+async def test_while_a_company_is_at_work_others_of_its_function_gather() -> None:
+    lane, first, second = a_lane(2, busy=2)
+    calling(lane, "ab")
+    await turn()
+    calling(lane, "c")
+    calling(lane, "d")
+    calling(lane, "e", LIST)
+    await turn()
+    assert sorted(first.users + second.users) == ["ab", "e"]
+    (first if first.users == ["ab"] else second).answer()
+    assert sorted(first.users + second.users) == ["ab", "cd", "e"]
+
+
+@timeless
+async def test_a_call_that_was_left_out_goes_again_alone() -> None:
+    lane, connection = a_lane()
+    calls = calling(lane, "abc")
+    await turn()
+    connection.answer([Reply(200, b"a", {}), None, Reply(200, b"c", {})])
+    assert connection.users == ["abc", "b"]
+    connection.answer()
+    assert await outcomes(calls) == "abc"
+
+
+@timeless
+async def test_when_a_statement_for_many_fails_each_call_goes_again_alone_in_order() -> None:
+    lane, connection = a_lane()
+    calls = calling(lane, "abc")
+    await turn()
+    connection.answer(Failure("XX000"))
+    connection.answer()
+    connection.answer(Failure("PT402", "insufficient_credits", "Not enough."))
+    connection.answer()
+    assert connection.users == ["abc", "a", "b", "c"]
+    assert await outcomes(calls) == "a<insufficient_credits>c"
+
+
+@timeless
+async def test_a_call_that_goes_alone_has_its_patience_anew() -> None:
+    lane, connection = a_lane(patience=1.0)
+    calls = calling(lane, "ab")
+    await turn()
+    await asyncio.sleep(0.9)
+    connection.answer([None, None])
+    await asyncio.sleep(0.9)
+    connection.answer()
+    connection.answer()
+    assert await outcomes(calls) == "ab"
+
+
+@timeless
+async def test_a_full_queue_refuses_at_once() -> None:
+    lane, connection = a_lane(queue=2)
+    calling(lane, "a")
+    await turn()
+    waiting = calling(lane, "bcd")
+    await turn()
+    assert lane.waiting == 2
+    with pytest.raises(Problem) as refusal:
+        await waiting[2]
+    assert refusal.value.code == "service_unavailable"
+    assert refusal.value.headers == {"Retry-After": "1"}
+    assert connection.users == ["a"]
+
+
+@timeless
+async def test_a_call_is_refused_when_its_patience_is_over() -> None:
+    lane, connection = a_lane(patience=0.5)
+    sent = calling(lane, "a")
+    await turn()
+    waiting = calling(lane, "a")
+    began = asyncio.get_running_loop().time()
+    assert await outcomes(waiting) == "<service_unavailable>"
+    waited = asyncio.get_running_loop().time() - began
+    assert 0.5 <= waited <= 0.5 + 2 * STALLED_AFTER
+    assert lane.waiting == 0
+    connection.answer()  # what was sent has all the time that it takes
+    assert await outcomes(sent) == "a"
+
+
+@timeless
+async def test_as_many_statements_are_at_work_as_should_be() -> None:
+    lane, *connections = a_lane(3, busy=2)
+    calling(lane, "abc", LIST)
+    await turn()
+    assert sorted(len(connection.sent) for connection in connections) == [0, 1, 1]
+    assert (lane.in_flight, lane.waiting, lane.connections) == (2, 1, 3)
+
+
+@timeless
+async def test_a_statement_that_stalls_leaves_its_place_to_another_connection() -> None:
+    lane, first, second = a_lane(2, busy=1)
+    calling(lane, "a")
+    await turn()
+    calling(lane, "b")
+    await turn()
+    assert len(first.sent) + len(second.sent) == 1
+    await asyncio.sleep(2 * STALLED_AFTER)
+    assert sorted(first.users + second.users) == ["a", "b"]
+
+
+@timeless
+async def test_the_calls_of_a_lost_connection_fail_and_the_others_go_on() -> None:
+    lane, first, second = a_lane(2, busy=2)
+    ours = calling(lane, "a")
+    await turn()
+    theirs = calling(lane, "b")
+    await turn()
+    lost, kept = (first, second) if first.users == ["a"] else (second, first)
+    lane.leave(lost)
+    kept.answer()
+    assert (await outcomes(ours), await outcomes(theirs)) == ("<service_unavailable>", "b")
+    assert lane.connections == 1
+
+
+@timeless
+async def test_a_connection_that_breaks_while_sending_is_replaced() -> None:
+    lane, connection = a_lane()
+    lane.leave(connection)
+    lane.join(StandIn(lane, breaks=True))
+    broken = calling(lane, "a")
+    await turn()
+    assert await outcomes(broken) == "<service_unavailable>"
+    calls = calling(lane, "b")
+    await turn()
+    after = _joined(lane)
+    assert after.users == ["b"]
+    after.answer()
+    assert await outcomes(calls) == "b"
+
+
+@timeless
+async def test_a_client_that_went_away_does_not_disturb_its_company() -> None:
+    lane, connection = a_lane()
+    gone, stays = calling(lane, "ab")
+    await turn()
+    gone.cancel()
+    await turn()
+    connection.answer()
+    assert await outcomes([stays]) == "b"
+
+
+@timeless
+async def test_calls_wait_for_the_first_connection() -> None:
+    lane, *_ = a_lane(0)
+    calls = calling(lane, "ab")
+    await turn()
+    connection = _joined(lane)
+    assert connection.users == ["ab"]
+    connection.answer()
+    assert await outcomes(calls) == "ab"

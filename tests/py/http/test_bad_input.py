@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 import pytest
 
-from gateway.api.models import Login
-from gateway.http.bodies import parse_body
+from gateway.api.sessions import Login
+from gateway.http.parsing import parse_body
 from gateway.problems import MAX_ERRORS, Problem
 from harness.clients import Reply, Service, Session, assert_problem
 from harness.databases import Database

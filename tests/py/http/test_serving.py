@@ -23,7 +23,8 @@ import aiohttp
 import pytest
 from psycopg import sql
 
-from gateway.api.routes import BASE_PATH, ROUTES, Limit
+from gateway.api.route import Limit
+from gateway.api.table import ROUTES
 from harness.clients import Reply, Service, Session, assert_problem
 from harness.databases import Cluster, Database
 from harness.doors import held_balance, waiting_for_a_lock
@@ -82,7 +83,7 @@ async def test_every_answer_has_the_security_headers(service: Service, method: s
 async def test_answers_about_people_are_never_cached(service: Service) -> None:
     user = await service.new_session()
     for route in ROUTES:
-        reply = await user.service.request(route.method, BASE_PATH + route.path, token=user.access_token, data=b"{}")
+        reply = await user.service.request(route.method, route.path, token=user.access_token, data=b"{}")
         assert reply.headers["Cache-Control"] == "no-store", route.path
 
 
@@ -124,7 +125,7 @@ async def test_an_unknown_path_is_a_problem(service: Service, path: str) -> None
 async def test_another_method_is_a_problem_that_names_the_right_one(service: Service, method: str, route: Any) -> None:
     if method == route.method:
         return
-    reply = await service.request(method, BASE_PATH + route.path)
+    reply = await service.request(method, route.path)
     assert_problem(reply, 405, "method_not_allowed")
     assert route.method in reply.headers["Allow"]
 
@@ -186,7 +187,7 @@ async def test_an_app_of_another_origin_may_not(cors_gateway: Gateway, origin: s
 async def test_a_preflight_of_an_allowed_origin_is_granted(cors_gateway: Gateway, route: Any) -> None:
     async with Service(cors_gateway.url) as service:
         headers = preflight(APP, route.method, "authorization,content-type,idempotency-key,x-request-id")
-        reply = await service.request("OPTIONS", BASE_PATH + route.path, headers=headers)
+        reply = await service.request("OPTIONS", route.path, headers=headers)
         assert reply.status in {200, 204}, reply.text
         assert allowed_origin(reply) == APP
         assert route.method in reply.headers["Access-Control-Allow-Methods"]
@@ -253,12 +254,10 @@ async def test_a_database_that_is_away_is_a_503_and_comes_back_by_itself(cluster
             user = await service.new_session()
             pooler.stop(signal.SIGKILL)
 
-            bodies = {**VALID_BODIES, "validate": {"token": user.access_token}}
+            bodies = {**EXAMPLES, "validate": {"token": user.access_token}}
             replies = await together(
                 *(
-                    service.request(
-                        route.method, BASE_PATH + route.path, token=user.access_token, body=bodies.get(route.function)
-                    )
+                    service.request(route.method, route.path, token=user.access_token, body=bodies.get(route.function))
                     for route in ROUTES
                 )
             )
@@ -280,12 +279,7 @@ async def test_a_database_that_is_away_is_a_503_and_comes_back_by_itself(cluster
             assert (await user.balance())["freeCreditsRemaining"] == 150
 
 
-VALID_BODIES: dict[str, dict[str, Any]] = {
-    "register_user": {"email": "away@example.com", "password": "correct horse battery"},
-    "log_in": {"email": "away@example.com", "password": "correct horse battery"},
-    "refresh_session": {"refreshToken": "01890a5d-ac96-774b-bcce-b302099a8057.abc"},
-    "use_credits": {"amount": 1, "appId": "tests", "description": "a test"},
-}
+EXAMPLES = {route.function: route.body.example for route in ROUTES if route.body and route.body.example}
 
 
 async def test_a_gateway_starts_without_its_database_and_waits_for_it(cluster: Cluster, database: Database) -> None:
@@ -574,7 +568,7 @@ async def test_the_page_shows_the_operations_and_asks_nobody_else(gateway: Gatew
     assert done.returncode == 0, done.stderr
 
     for route in ROUTES:
-        assert re.search(rf'data-path="{re.escape(BASE_PATH + route.path)}"', done.stdout), route.path
+        assert re.search(rf'data-path="{re.escape(route.path)}"', done.stdout), route.path
         assert route.summary in done.stdout
     assert "Mana Core Auth" in done.stdout
 

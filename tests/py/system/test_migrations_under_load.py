@@ -28,7 +28,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from gateway.api.routes import BASE_PATH, ROUTES
+from gateway.api.table import ROUTES
 from gateway.operate import migrate
 from harness.clients import PASSWORD, Service, Session
 from harness.databases import Cluster, Database
@@ -183,7 +183,7 @@ class Load:
                 None if function in {"register_user", "log_in", "refresh_session", "validate"} else user.access_token
             )
             with self._timed(function):
-                reply = await service.request(route.method, BASE_PATH + route.path, token=token, body=body)
+                reply = await service.request(route.method, route.path, token=token, body=body)
             if reply.status != route.status:
                 self.failed.append(f"{function}: {reply.text}")
             return reply.body

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.database.lanes import LOST_AFTER
+from gateway.database.connections import LOST_AFTER
 from gateway.http.services import GAUGED_EVERY
 from harness.clients import Reply, Service, Session, assert_problem
 from harness.databases import Cluster, Database

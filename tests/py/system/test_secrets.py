@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import redis
 
-from gateway.api.routes import BASE_PATH, ROUTES
+from gateway.api.table import ROUTES
 from gateway.tokens import passwords
 from harness.clients import Reply, Service, Session
 from harness.databases import Database, start_server
@@ -142,7 +142,7 @@ async def walk_with_secrets(service: Service) -> list[str]:
 async def spray(service: Service, token: str) -> None:
     """Each route with a canary in each place where it takes anything, and where it takes nothing."""
     for route in ROUTES:
-        path = BASE_PATH + route.path
+        path = route.path
         model = route.body or route.query
         fields = [info.encode_name for info in msgspec.structs.fields(model)] if model else []
         word = f"{SPRAYED}-{route.function}"

@@ -32,7 +32,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
-from gateway.api.routes import BASE_PATH, ROUTES, Access
+from gateway.api.route import Access
+from gateway.api.table import ROUTES
 from gateway.tokens.keys import KeyDirectory
 from harness.clients import Reply, Service, Session, assert_problem
 from harness.databases import Database
@@ -471,10 +472,10 @@ def forger(
 
 async def assert_refused_everywhere(service: Service, token: str, code: str) -> None:
     for route in BEARER_ROUTES:
-        body = {"amount": 1, "appId": "a", "description": "d"} if route.path == "/credits/use" else None
+        body = route.body.example if route.body and route.body.example else None
         if len(token) > 16_000 or re.search(r"[\0\n]", token):
             break  # no header can be that
-        assert_problem(await service.request(route.method, BASE_PATH + route.path, token=token, body=body), 401, code)
+        assert_problem(await service.request(route.method, route.path, token=token, body=body), 401, code)
     reply = await service.post(VALIDATE, {"token": token})
     if "\0" in token:
         assert_problem(reply, 400, "invalid_request")
@@ -528,8 +529,8 @@ async def test_a_session_id_that_is_no_uuid_is_a_401(forger: Forger, session_id:
     token = forger.sign(sessionId=session_id)
     service = forger.session.service
     for route in BEARER_ROUTES:
-        body = {"amount": 1, "appId": "a", "description": "d"} if route.path == "/credits/use" else None
-        reply = await service.request(route.method, BASE_PATH + route.path, token=token, body=body)
+        body = route.body.example if route.body and route.body.example else None
+        reply = await service.request(route.method, route.path, token=token, body=body)
         assert reply.status == 401, reply.text
     reply = await service.post(VALIDATE, {"token": token})
     assert (reply.status, reply.body["valid"]) == (200, False), reply.text

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 from gateway import __version__
-from gateway.api.models import ProblemDocument, Request
-from gateway.api.routes import BASE_PATH, ROUTES, Access, Route
+from gateway.api.fields import Request
+from gateway.api.problem_document import ProblemDocument
+from gateway.api.route import Access, Route
+from gateway.api.table import ROUTES, TOPICS
 from gateway.problems import CODES
 
 _REF = "#/components/schemas/{name}"
 _BEARER_ACCESS = {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}
-_EVERYWHERE = ("too_many_requests", "internal_error", "service_unavailable")
-_WITH_BODY = ("invalid_request", "request_timeout", "payload_too_large", "unsupported_media_type")
 
 
 def document() -> bytes:
@@ -24,8 +24,9 @@ def document() -> bytes:
     models = dict.fromkeys([*(model for route in ROUTES for model in _models(route)), ProblemDocument])
     _, schemas = msgspec.json.schema_components(models, ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
-        paths.setdefault(BASE_PATH + route.path, {})[route.method.lower()] = _operation(route)
+    for topic, routes in TOPICS.items():
+        for route in routes:
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, topic)
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -47,20 +48,20 @@ def _models(route: Route) -> list[Any]:
     return [model for model in (route.body, route.answer) if model]
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, topic: str) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.function,
         "summary": route.summary,
-        "tags": [route.path.split("/")[1]],
+        "tags": [topic],
         "responses": _responses(route),
     }
     if route.access in _BEARER_ACCESS:
-        # Where a refresh token in the body will do as well, a bearer token is optional.
+        # A route that also takes a refresh token in the body makes the bearer token optional.
         alone: list[dict[str, list[str]]] = [] if route.access is Access.BEARER else [{}]
         operation["security"] = [{"bearer": []}, *alone]
     if route.body:
         required = any(field.required for field in msgspec.structs.fields(route.body))
-        operation["requestBody"] = {"required": required, "content": {"application/json": _schema(route.body)}}
+        operation["requestBody"] = {"required": required, "content": {"application/json": _body(route.body)}}
         if "idempotency_key" in route.body.__struct_fields__:
             operation["parameters"] = [_idempotency_key()]
     if route.query:
@@ -69,9 +70,8 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _responses(route: Route) -> dict[str, Any]:
-    bad_request = _WITH_BODY if route.body else ("invalid_request",) if route.query else ()
     by_status: dict[int, list[str]] = {}
-    for code in (*bad_request, *route.problems, *_EVERYWHERE):
+    for code in route.codes:
         by_status.setdefault(CODES[code][0], []).append(code)
     success = {"description": "Done", "content": {"application/json": _schema(route.answer)}}
     failures = {
@@ -82,6 +82,10 @@ def _responses(route: Route) -> dict[str, Any]:
         for status, codes in sorted(by_status.items())
     }
     return {str(route.status): success, **failures}
+
+
+def _body(model: type[Request]) -> dict[str, Any]:
+    return {**_schema(model), **({"example": dict(model.example)} if model.example else {})}
 
 
 def _schema(model: Any) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def _query_parameters(model: type[Request]) -> list[dict[str, Any]]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query has no null: what is optional there is left out."""
+    """A query has no null: an optional parameter is left out."""
     kinds = [kind for kind in schema.get("anyOf", []) if kind != {"type": "null"}]
     plain = {**schema, **kinds[0]} if len(kinds) == 1 else dict(schema)
     plain.pop("anyOf", None)

@@ -1,0 +1,30 @@
+"""Balances."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from gateway.api.fields import Answer, Time
+from gateway.api.route import Access, Route
+
+
+class Balance(Answer, frozen=True):
+    balance: Annotated[int, Meta(description="the paid part")]
+    free_credits_remaining: int
+    total_earned: int
+    total_spent: int
+    daily_free_credits: int
+    next_daily_credits_at: Time
+    version: int
+
+
+ROUTES = (
+    Route(
+        "GET", "/api/v1/credits/balance", "get_balance", Access.BEARER,
+        "The balance; a daily grant that is due is paid first",
+        Balance, ("not_found",),
+        serves_many=True,
+    ),
+)  # fmt: skip

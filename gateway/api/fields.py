@@ -1,0 +1,76 @@
+"""The types of fields, the rules that a type cannot state, and the bases of requests and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import msgspec
+from email_validator import EmailNotValidError, validate_email
+from msgspec import Meta
+
+from gateway.tokens import passwords
+
+Email = Annotated[str, Meta(min_length=3, max_length=254, examples=["ada@example.com"])]
+DeviceText = Annotated[str, Meta(min_length=1, max_length=255)]
+AppId = Annotated[str, Meta(min_length=1, max_length=100)]
+Token = Annotated[str, Meta(min_length=1, max_length=8192)]
+Role = Literal["user", "admin", "service"]
+Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+
+MAX_PASSWORD = 128  # characters
+
+# Returns the value in its normal form. Raises ValueError with what follows the name of the field.
+Rule = Callable[[str], str]
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A body or a query. Field names are the parameters of the SQL function.
+
+    ``example`` is a valid body, for the document and for tests; it is empty if no field is required.
+    """
+
+    example: ClassVar[Mapping[str, Any]] = {}
+    rules: ClassVar[Mapping[str, Rule]] = {}
+
+
+class Answer(msgspec.Struct, frozen=True, rename="camel"):
+    """A body that the database or the gateway answers with."""
+
+
+def new_email(value: str) -> str:
+    """The address in its normal form. Raises ValueError if it is not valid."""
+    try:
+        return validate_email(value, check_deliverability=False).normalized
+    except EmailNotValidError as error:
+        raise ValueError("must be an e-mail address") from error
+
+
+def given_email(value: str) -> str:
+    """The address in its normal form, or unchanged: a mistyped one gets the answer to a wrong password."""
+    try:
+        return new_email(value)
+    except ValueError:
+        return value
+
+
+def new_password(value: str) -> str:
+    """The password unchanged. Raises ValueError if it is too short or too long."""
+    if not 8 <= _password_length(value) <= MAX_PASSWORD:
+        raise ValueError(f"must have 8 to {MAX_PASSWORD} characters")
+    return value
+
+
+def given_password(value: str) -> str:
+    """The password unchanged. Raises ValueError if it is too long."""
+    if _password_length(value) > MAX_PASSWORD:
+        raise ValueError(f"must have at most {MAX_PASSWORD} characters")
+    return value
+
+
+def _password_length(value: str) -> int:
+    """Characters in normal form. Normalizing takes the square of the length, and four characters never
+    become less than one: a text of more than four times the maximum is too long as it is.
+    """
+    return len(value if len(value) > 4 * MAX_PASSWORD else passwords.normalize(value))

@@ -1,0 +1,32 @@
+"""The body of every error."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from gateway.api.fields import Answer, Time
+from gateway.problems import MAX_ERRORS
+
+
+class FieldProblem(Answer, frozen=True):
+    field: str
+    message: str
+
+
+class ProblemDocument(Answer, frozen=True):
+    """An error (RFC 9457); statusCode, message, timestamp and path are for older clients."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    instance: str
+    status_code: int
+    message: str
+    timestamp: Time
+    path: str
+    errors: Annotated[list[FieldProblem], Meta(max_length=MAX_ERRORS)] | msgspec.UnsetType = msgspec.UNSET

@@ -1,0 +1,48 @@
+"""Transactions: what moved a balance."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import Meta
+
+from gateway.api.fields import Answer, AppId, Id, Request, Time
+from gateway.api.route import Access, Route
+from gateway.api.steps import link_next_page
+
+TransactionType = Literal["purchase", "usage", "refund", "bonus", "expiry", "adjustment"]
+
+
+class ListTransactions(Request, frozen=True):
+    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    offset: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    before: Annotated[UUID, Meta(description="id of the last transaction seen")] | None = None
+    type: TransactionType | None = None
+    app_id: AppId | None = None
+
+
+class Transaction(Answer, frozen=True):
+    id: Id
+    user_id: Id
+    type: TransactionType
+    status: Literal["pending", "completed", "failed", "cancelled"]
+    amount: Annotated[int, Meta(description="negative for usage")]
+    balance_before: int
+    balance_after: int
+    app_id: str | None
+    description: str
+    metadata: dict[str, Any] | None
+    idempotency_key: str | None
+    created_at: Time
+    completed_at: Time | None
+
+
+ROUTES = (
+    Route(
+        "GET", "/api/v1/credits/transactions", "list_transactions", Access.BEARER,
+        "Transactions, newest first; Link rel=next leads on",
+        list[Transaction],
+        query=ListTransactions, after=(link_next_page,),
+    ),
+)  # fmt: skip

@@ -1,0 +1,153 @@
+"""From bytes to checked values. Bad input names its field and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
+
+import msgspec
+from multidict import MultiMapping
+
+from gateway.api.fields import Request
+from gateway.problems import MAX_ERRORS, FieldError, Problem, invalid_request
+
+MAX_DEPTH = 32
+MAX_SHOWN = 100  # characters of a client's text that an error repeats
+
+RequestT = TypeVar("RequestT", bound=Request)
+
+
+class _DuplicateKeyError(ValueError):
+    pass
+
+
+def parse_body(raw: bytes, model: type[RequestT], from_header: Mapping[str, str]) -> RequestT:
+    """A JSON object as its model. Raises Problem invalid_request with each wrong field.
+
+    ``from_header`` has fields that came in a header; the body may repeat them, but not contradict them.
+    """
+    try:
+        fields = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+    except _DuplicateKeyError as error:
+        raise invalid_request(FieldError(str(error), "appears twice")) from error
+    except RecursionError as error:
+        raise invalid_request(FieldError("body", "is nested too deeply")) from error
+    except ValueError as error:
+        raise invalid_request(FieldError("body", "is not valid JSON in UTF-8")) from error
+    if not isinstance(fields, dict):
+        raise invalid_request(FieldError("body", "must be a JSON object"))
+    for name, value in from_header.items():
+        if fields.get(name) is None:
+            fields[name] = value
+        elif fields[name] != value:
+            raise invalid_request(FieldError(name, "is not what the header says"))
+    return _convert(fields, model, strict=True)
+
+
+def whole_numbers(model: type[Request]) -> frozenset[str]:
+    """The names of the fields that are whole numbers, which in a query are texts like all others."""
+    return frozenset(field.encode_name for field in msgspec.structs.fields(model) if isinstance(field.default, int))
+
+
+def parse_query(query: MultiMapping[str], model: type[RequestT], numbers: frozenset[str]) -> RequestT:
+    """A query as its model. Raises Problem invalid_request with each wrong field."""
+    twice = sorted(name for name, times in Counter(name for name, _ in query.items()).items() if times > 1)
+    if twice:
+        raise invalid_request(*(FieldError(fit_to_store(name), "appears twice") for name in twice))
+    fields = {
+        name: int(value) if name in numbers and re.fullmatch(r"-?\d{1,18}", value, re.ASCII) else value
+        for name, value in query.items()
+    }
+    return _convert(fields, model, strict=True)
+
+
+def _convert(fields: Mapping[str, Any], model: type[RequestT], *, strict: bool) -> RequestT:
+    unsafe = (error for name, value in fields.items() for error in _unsafe(name, value, 1))
+    if found := list(islice(unsafe, MAX_ERRORS)):
+        raise invalid_request(*found)
+    try:
+        request = msgspec.convert(fields, model, strict=strict)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: a name with half a surrogate pair
+        # msgspec stops at the first error; the client needs all of them.
+        raise _every_error(fields, model, strict) from error
+    return _apply_rules(request)
+
+
+def _every_error(fields: Mapping[str, Any], model: type[RequestT], strict: bool) -> Problem:
+    errors = []
+    known = {field.encode_name: field for field in msgspec.structs.fields(model)}
+    for name, field in known.items():
+        if name not in fields:
+            if field.required:
+                errors.append(FieldError(name, "is required"))
+            continue
+        try:
+            msgspec.convert(fields[name], field.type, strict=strict)
+        except msgspec.ValidationError as error:
+            errors.append(FieldError(name, _sentence(str(error))))
+    errors += [FieldError(fit_to_store(name), "is not known here") for name in fields if name not in known]
+    return invalid_request(*errors)
+
+
+def _sentence(message: str) -> str:
+    """The library's message without its path, in the style of our own."""
+    text = message.partition(" - at ")[0].replace("`", "")
+    return text[:1].lower() + text[1:]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise _DuplicateKeyError(fit_to_store(name))
+    return result
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unsafe(path: str, value: Any, depth: int) -> Iterator[FieldError]:
+    """Each part of a value that JSON can express and PostgreSQL cannot store."""
+    if depth > MAX_DEPTH:
+        yield FieldError(fit_to_store(path.partition(".")[0]), f"is nested deeper than {MAX_DEPTH} levels")
+    elif isinstance(value, str):
+        if fit_to_store(value, length=len(value)) != value:
+            yield FieldError(fit_to_store(path), "has a character that is not allowed (NUL or half a surrogate pair)")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if fit_to_store(name, length=len(name)) != name:
+                yield FieldError(fit_to_store(path), "has a name with a character that is not allowed")
+            else:
+                yield from _unsafe(f"{path[:MAX_SHOWN]}.{name}", item, depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unsafe(f"{path[:MAX_SHOWN]}.{index}", item, depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield FieldError(fit_to_store(path), "is a number out of range")
+
+
+def fit_to_store(text: str, length: int = MAX_SHOWN) -> str:
+    """The text in a form that PostgreSQL can store: no NUL, no lone surrogates, at most ``length`` characters."""
+    return text[:length].replace("\0", "\ufffd").encode(errors="replace").decode()
+
+
+def _apply_rules(request: RequestT) -> RequestT:
+    rules = request.rules
+    if not rules:
+        return request
+    changed: dict[str, str] = {}
+    errors = []
+    for name, rule in rules.items():
+        try:
+            changed[name] = rule(getattr(request, name))
+        except ValueError as error:
+            errors.append(FieldError(name, str(error)))
+    if errors:
+        raise invalid_request(*errors)
+    return msgspec.structs.replace(request, **changed)

@@ -1,0 +1,23 @@
+"""The public keys that verify access tokens (RFC 7517)."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from gateway.http.responses import JSON
+from gateway.http.services import SERVICES
+from gateway.tokens.keys import PUBLISHED_FOR
+
+
+def add_routes(router: web.UrlDispatcher) -> None:
+    """Add the key set."""
+    router.add_get("/.well-known/jwks.json", _jwks)
+
+
+async def _jwks(request: web.Request) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(request.app[SERVICES].keys.current().jwks()),
+        content_type=JSON,
+        headers={"Cache-Control": f"public, max-age={PUBLISHED_FOR}", "Access-Control-Allow-Origin": "*"},
+    )
