@@ -16,7 +16,10 @@ from harness.gateways import Gateway
 from harness.places import ROOT
 
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / name for name in ("README.md", *(f"{room}/README.md" for room in ("sql", "deploy", "tests")))]
+PAGES = [
+    ROOT / name
+    for name in ("README.md", *(f"{room}/README.md" for room in ("sql", "deploy", "tests", "gateway", "gateway/api")))
+]
 PAGES += [ROOT / "tests" / "bench" / "README.md", ROOT / "deploy" / "RUNBOOK.md"]
 
 
