@@ -66,7 +66,7 @@ _PRIVATE = {
 # A scratch copy need not survive a crash, and must not archive anything.
 _SCRATCH = {"archive_mode": "off", "fsync": "off", "full_page_writes": "off"}
 # A copy that stays keeps its WAL until the real server archives it.
-_KEPT = {"archive_mode": "on", "archive_command": "", "archive_library": ""}
+KEPT = {"archive_mode": "on", "archive_command": "", "archive_library": ""}
 
 T = TypeVar("T")
 
@@ -328,7 +328,7 @@ async def check(
     ``url`` gives the names of the database and of its administrator. Raises OperatorError with what is wrong.
     """
     began = time.monotonic()
-    async with _started(pgbackrest, data, url, _KEPT if kept else _SCRATCH) as own_url:
+    async with started(pgbackrest, data, url, KEPT if kept else _SCRATCH) as own_url:
         recovery = time.monotonic() - began
         report(f"recovered in {recovery:.1f} s")
         began = time.monotonic()
@@ -369,7 +369,7 @@ async def _check_ledger(url: str) -> None:
 
 
 @asynccontextmanager
-async def _started(pgbackrest: PgBackRest, data: Path, url: str, settings: Mapping[str, str]) -> AsyncIterator[str]:
+async def started(pgbackrest: PgBackRest, data: Path, url: str, settings: Mapping[str, str]) -> AsyncIterator[str]:
     """Start a server on restored data that only this account can reach; yields its URL after recovery."""
     with connecting():
         named = conninfo_to_dict(url)

@@ -223,7 +223,7 @@ def test_all_that_was_archived_can_be_restored(shop: Shop, latest: Path) -> None
     pgbackrest = backup.PgBackRest.on(latest, "")
 
     async def last() -> list[str]:
-        async with backup._started(pgbackrest, latest, shop.archiving.server.url, backup._KEPT) as url:
+        async with backup.started(pgbackrest, latest, shop.archiving.server.url, backup.KEPT) as url:
             return descriptions(Database(url, url), shop.user_id)
 
     # What the check wrote waits for the server that will be started here, to be archived.
