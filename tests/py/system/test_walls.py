@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ROOT
+from harness.places import ROOT
 
 # From the ground up: a room imports itself and rooms below it. A module beside the rooms is a room of its own.
 ORDER = (
