@@ -472,7 +472,7 @@ def test_an_environment_for_the_stack_has_every_secret_drawn(tmp_path: Path) -> 
 
     before = (tmp_path / ".env").read_text()
     done = mana("keys", "generate", "--env", cwd=tmp_path)
-    assert_failed(done, r"\.env is there already", "move it away; its secrets are in use")
+    assert_failed(done, r"\.env exists already", "move it away; its secrets are in use")
     assert (tmp_path / ".env").read_text() == before
 
 
