@@ -2,7 +2,7 @@
 
 Half of what a short run of `mana` costs is reading its modules. So one process per test run reads them
 once, and each further process is a fork of it which then does what ``python -m gateway`` does: it has a
-session, an environment, a directory and files of its own, and workers that it spawns read everything anew.
+session, an environment, a directory and files of its own, and workers that it spawns read everything again.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ class Sql:
             state = getattr(error, "sqlstate", None) or ""
             if state.startswith("PT"):
                 assert self._connection
-                with contextlib.suppress(psycopg.Error):  # the next transaction finds out, and connects anew
+                with contextlib.suppress(psycopg.Error):  # the next transaction finds out, and connects again
                     await self._connection.execute("rollback")
                 return Answer(REFUSED, int(state[2:]), error.diag.message_primary or "")  # type: ignore[union-attr]
             await self.close()

@@ -58,7 +58,7 @@ def look(reply: Reply) -> tuple[object, ...]:
 async def measure(kinds: Mapping[str, Attempt], samples: int, seed: int) -> tuple[dict[str, float], list[object]]:
     """The median time of each kind in seconds, and all the different looks of the answers.
 
-    Kinds take turns, in an order drawn anew for each round: whatever else the machine does hits all alike.
+    Kinds take turns, in an order drawn again for each round: whatever else the machine does hits all alike.
     """
     order = random.Random(seed)
     times: dict[str, list[float]] = {name: [] for name in kinds}

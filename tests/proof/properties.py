@@ -619,7 +619,7 @@ def _argument(value: Any) -> Any:
 
 
 def _refused(error: psycopg.Error) -> Answer:
-    """The refusal that a function raised. Raises what is none."""
+    """The refusal that a function raised. Raises any other error."""
     if not (error.sqlstate or "").startswith("PT"):
         raise error
     return Answer(int((error.sqlstate or "")[2:]), error.diag.message_primary or "", str(error), {})

@@ -1,6 +1,6 @@
 """Calls of every SQL function, with values that nobody should send.
 
-Each is called by whoever may at run time; one that none of them may is called as the administrator when it
+Each is called by the roles that may call it at run time; any other is called as the administrator when it
 has its owner's rights, and as its owner when it has its caller's. Those in ``TRUSTING`` may fail as they like.
 
 What a function may raise is read from the "Raises" of its own header: a pair of status and code
@@ -47,7 +47,7 @@ TRUSTING = {
     "_credits.balance_summary": "its row is one of credits.balances",
     "_credits.receipt": "its row is one of credits.transactions",
     "credits.open_account": "its time is that of auth.register_user, which makes the user",
-    "_credits.post_movements": "the amounts and the texts were checked by whoever moves them",
+    "_credits.post_movements": "its callers have checked the amounts and the texts",
 }
 
 _FUNCTIONS = """

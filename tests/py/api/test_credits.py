@@ -196,7 +196,7 @@ async def test_another_user_s_key_is_nothing_to_me(database: Database, user: Ses
     database.assert_ledger_is_sound()
 
 
-async def test_a_refused_request_is_judged_anew(database: Database, user: Session) -> None:
+async def test_the_retry_of_a_refused_request_is_decided_again(database: Database, user: Session) -> None:
     assert_problem(await user.use(160, idempotencyKey="k"), 402, "insufficient_credits")
     database.give_credits(user.user_id, paid=10)
     again = await user.use(160, idempotencyKey="k")

@@ -213,7 +213,7 @@ async def test_when_a_statement_for_many_fails_each_call_goes_again_alone_in_ord
 
 
 @timeless
-async def test_a_call_that_goes_alone_has_its_patience_anew() -> None:
+async def test_a_call_that_goes_alone_may_wait_as_long_again() -> None:
     lane, connection = a_lane(patience=1.0)
     calls = calling(lane, "ab")
     await turn()

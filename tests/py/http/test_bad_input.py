@@ -425,7 +425,7 @@ NO_HTTP = {
     "raw bytes in the path": b"GET /a\xffb HTTP/1.1\r\nHost: x\r\n\r\n",
     "raw bytes in the query": f"GET {TRANSACTIONS}?appId=".encode() + b"\xff HTTP/1.1\r\nHost: x\r\n\r\n",
     "a path of 9000 characters": b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-    "an URL that is none": b"GET http://[::1/x HTTP/1.1\r\nHost: x\r\n\r\n",
+    "an invalid URL": b"GET http://[::1/x HTTP/1.1\r\nHost: x\r\n\r\n",
     "an expectation that nobody has": SIZED + b"2\r\nExpect: a miracle\r\n\r\n{}",
 }
 

@@ -153,7 +153,7 @@ class Load:
         self.longest[name] = max(self.longest[name], time.monotonic() - begin)
 
     def _watch_locks(self) -> None:
-        """Note how long clients have been waiting for the deploy, which is whoever has its advisory locks.
+        """Note how long clients have been waiting for the deploy, which is the holder of its advisory locks.
 
         What clients wait for each other is their own doing.
         """

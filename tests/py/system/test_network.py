@@ -72,7 +72,7 @@ async def line(request: pytest.FixtureRequest, cluster: Cluster, database: Datab
 
 
 async def insist(ask: Callable[[], Awaitable[Reply]]) -> Reply:
-    """The first answer that is none of "not now"."""
+    """The first answer other than "not now"."""
     for _ in range(100):
         reply = await ask()
         if reply.status != 503:

@@ -159,7 +159,7 @@ TOKEN = (
     Action("make an admin", ADMIN, ("select auth.set_role(%(email)s, 'admin')::text",)),
 )
 
-# Whoever is new is nobody to the others: those pairs are of two who are.
+# A user who is new is unknown to the others, so new users are paired with each other.
 PAIRS = [
     *itertools.combinations_with_replacement(MONEY + TOKEN, 2),
     *itertools.combinations_with_replacement((*REGISTRATION, CONFIGURE), 2),
@@ -215,7 +215,7 @@ class Judge:
             allowed = [*allowed, await self.without(found.answers.index(NOT_AT_ONCE))]
         alike = self.together if found.first is None else exactly
         assert alike(found) in [alike(one) for one in allowed], (
-            f"{self.pair[0]} and {self.pair[1]}, seed {SEED}, {schedule}: is none of the serial runs:\n{found}\n"
+            f"{self.pair[0]} and {self.pair[1]}, seed {SEED}, {schedule}: equals no serial run:\n{found}\n"
             + "\n".join(map(str, self.serial))
         )
 
@@ -229,7 +229,7 @@ class Judge:
         """What has to be the same: all but the two liberties of transactions that were under way together."""
         answers = []
         for action, given in zip(self.pair, outcome.answers, strict=True):
-            # It was told that the session has ended, and so it has: whoever did it.
+            # It was told that the session has ended, and so it has, by either of the two.
             told = [LOGGED_OUT if action.name == "log out" and text == SESSION_ENDED else text for text in given]
             # The next grant is announced as it is set by now, also when this one was paid before.
             answers.append([ANNOUNCED.sub("", text) if CONFIGURE in self.pair else text for text in told])

@@ -36,7 +36,7 @@ from proof.proxy import Proxy
 BALANCE = "/api/v1/credits/balance"
 LOCK_TIMEOUT = 2.0  # seconds, of mana_gateway
 SLACK = 4.0  # seconds that a machine with much else to do may add
-WITHIN = 1.5  # seconds: the one of the design, for whoever is quickest on such a machine
+WITHIN = 1.5  # seconds: the bound of the design, for the quickest answer on such a machine
 
 
 def assert_not_now(reply: Reply) -> None:

@@ -6,7 +6,7 @@ select plan(8);
 
 select make_users('ada');
 
--- Runs a statement on a row that is written anew, which nobody has locked, and says whether it
+-- Runs a statement on a row that has just been written and is not locked, and returns whether it
 -- locked that.
 create function tap.locks(p_relation regclass, p_statement text, p_key text default 'user_id')
 returns boolean

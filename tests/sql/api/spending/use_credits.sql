@@ -39,7 +39,7 @@ select is(:'no_headers'::boolean, true, 'and no header');
 select is(
     (select (status, body::text, headers::text)::text from use('ada')),
     (200, :'body', '{"Idempotency-Replayed" : "true"}')::text,
-    'a retry gets the same bytes, and the header that says so'
+    'a retry gets the same bytes, and the header of a replay'
 );
 select is(
     (select (status, body::text)::text from use('ada', 11)),

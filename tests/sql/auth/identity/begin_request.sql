@@ -1,4 +1,4 @@
--- auth.begin_request: who may act for a user, judged anew at each request.
+-- auth.begin_request: who may act for a user, checked again at each request.
 begin;
 \ir ../../setup.psql
 select plan(30);

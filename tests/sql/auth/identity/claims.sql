@@ -45,7 +45,7 @@ select is(_auth.request_context('userAgent'), null, 'in a context that is no JSO
 select auth.begin_anonymous_request(repeat('[', 100000));
 select is(_auth.request_context('userAgent'), null, 'nor in one that is nested too deeply');
 select auth.begin_anonymous_request('{"ip": "nowhere", "userAgent": "curl"}');
-select is(_auth.request_context('ip'), null, 'an address that is none is not known');
+select is(_auth.request_context('ip'), null, 'an invalid address counts as unknown');
 select is(_auth.request_context('userAgent'), 'curl', 'and the rest of the context is');
 
 select * from finish();

@@ -168,7 +168,7 @@ select is(
 );
 
 
--- Lifetimes that are none
+-- Invalid lifetimes
 
 select refused_ok(
            format('select auth.refresh_session(%L, %L, %L)', id_of('hana'), token_of('hana'), ttl),

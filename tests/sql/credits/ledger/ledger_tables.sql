@@ -1,5 +1,5 @@
 -- credits.balances, credits.transactions, credits.ledger_entries: what they refuse by themselves,
--- whoever writes.
+-- every writer.
 begin;
 \ir ../../setup.psql
 select plan(20);

@@ -8,7 +8,7 @@ delete from credits.packages;
 select make_users('ada');
 
 -- Administrators
-select is(credits.seed_packages(), 4, 'packages are put on sale where there are none');
+select is(credits.seed_packages(), 4, 'an empty list of packages is filled');
 select results_eq(
     'select sort_order, name, credits, price_euro_cents, active from credits.packages order by sort_order',
     $$ values (1, 'Starter', 100::bigint, 100, true), (2, 'Basic', 500, 450, true),

@@ -96,7 +96,7 @@ select refused_ok(
 select give_paid('bob', 1000);
 select is(
     (select (amount, replayed)::text from credits.use_credits(1000, 'chat', 'A book', 'k-3')), '(-1000,f)',
-    'the refusal is not kept: the retry is judged anew'
+    'a refusal is not stored: the retry is decided again'
 );
 select is(
     (select (amount, replayed)::text from credits.use_credits(1, 'chat', 'A word')), '(-1,f)', 'without a key'

@@ -115,7 +115,7 @@ select is(
 select ledger_is_sound();
 
 
--- The owner: input that is none, one field at a time
+-- The owner: invalid input, one field at a time
 
 select invalid_ok(
     format('%s, %L, %L', amount, 'chat', 'A question'),

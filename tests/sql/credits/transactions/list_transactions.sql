@@ -52,7 +52,7 @@ select is(page(p_limit => 2, p_offset => 3), array[-2, -1]::bigint[], 'after as 
 select is(page(p_offset => 6), '{}', 'none after the last');
 select is(page(p_offset => 2147483647), '{}', 'nor far beyond it');
 select is(page(p_type => 'usage'), array[-4, -3, -2, -1]::bigint[], 'of one type');
-select is(page(p_type => 'refund'), '{}', 'of a type that there is none of');
+select is(page(p_type => 'refund'), '{}', 'a type without transactions gives an empty list');
 select is(page(p_app_id => 'chat'), array[-3, -1]::bigint[], 'of one app');
 select is(page(p_app_id => 'CHAT'), '{}', 'an app is named exactly');
 select is(page(p_type => 'bonus', p_app_id => 'chat'), '{}', 'type and app together');
@@ -85,7 +85,7 @@ select is(
 );
 
 
--- The owner: input that is none
+-- The owner: invalid input
 
 select invalid_ok(limits, 'limit: must be a whole number from 1 to 100.', description)
   from (values
