@@ -30,7 +30,7 @@ lint: .venv/test.stamp ## check the style of Python, SQL and Dockerfiles
 	$(BIN)/ruff format --check .
 	$(BIN)/sqlfluff lint --disable-progress-bar --processes 0 sql
 	@! grep -rnI --include='*.sql' '[[:blank:]]$$' sql tests/sql
-	$(BIN)/hadolint postgres/Dockerfile deploy/*/Dockerfile tests/stack/stand_ins/Dockerfile
+	$(BIN)/hadolint postgres/Dockerfile deploy/services/*/Dockerfile tests/stack/stand_ins/Dockerfile
 
 format: .venv/test.stamp ## format Python, functions and policies
 	$(BIN)/ruff check --fix .
@@ -61,9 +61,9 @@ COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --fork-st
     --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock'
 
 lock: .venv/test.stamp ## pin the newest packages for the gateway's image
-	$(COMPILE) --upgrade --output-file deploy/gateway/requirements.txt pyproject.toml
+	$(COMPILE) --upgrade --output-file deploy/services/gateway/requirements.txt pyproject.toml
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
-	    $(COMPILE) --upgrade --output-file deploy/gateway/build-requirements.txt -
+	    $(COMPILE) --upgrade --output-file deploy/services/gateway/build-requirements.txt -
 
 .env: | .venv/run.stamp ## write .env for docker compose, every secret drawn at random; an old one stays
 	@$(BIN)/mana keys generate --env $(ARGS)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # certificates.sh DIRECTORY: makes an authority and the certificates of PostgreSQL and PgBouncer, for
-# compose.tls.yml. Run it as root, because each key belongs to the account of its container. A second
+# overlays/tls.yml. Run it as root, because each key belongs to the account of its container. A second
 # run renews the certificates with the same authority; they last for a year.
 set -eu
 umask 077

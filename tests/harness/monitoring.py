@@ -12,8 +12,8 @@ import yaml
 
 from harness.places import ROOT
 
-PROMETHEUS = ROOT / "deploy" / "prometheus"
-GRAFANA = ROOT / "deploy" / "grafana"
+PROMETHEUS = ROOT / "deploy" / "services" / "prometheus"
+GRAFANA = ROOT / "deploy" / "services" / "grafana"
 
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 # A metric with its labels, or without; what is followed by a parenthesis is a function.

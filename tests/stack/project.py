@@ -111,7 +111,7 @@ class Stack:
         subprocess.run([ROOT / "deploy" / "certificates.sh", certificates], check=True, capture_output=True)
         environment += f"SECRETS_DIRECTORY={self.directory / 'secrets'}\nCERTIFICATES_DIRECTORY={certificates}\n"
         (self.directory / ".env").write_text(environment)
-        self._files += [ROOT / "deploy" / "compose.secrets.yml", ROOT / "deploy" / "compose.tls.yml"]
+        self._files += [ROOT / "deploy" / "overlays" / "secrets.yml", ROOT / "deploy" / "overlays" / "tls.yml"]
         self.compose("up", "--detach", "--wait")
         return found
 

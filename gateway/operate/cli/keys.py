@@ -30,7 +30,7 @@ def _key_directory() -> KeyDirectory:
 @_bits
 @click.option("--env", "environment", is_flag=True, help="Write .env for the stack instead, with all of its secrets.")
 @click.option("--secrets", type=click.Path(file_okay=False, path_type=Path), metavar="DIRECTORY",
-              help="With --env: keep the secrets in files there, for deploy/compose.secrets.yml.")  # fmt: skip
+              help="With --env: keep the secrets in files there, for deploy/overlays/secrets.yml.")  # fmt: skip
 def generate(bits: int, environment: bool, secrets: Path | None) -> None:
     """Make the first key. It signs at once.
 

@@ -415,7 +415,7 @@ def test_settings_list_every_variable_and_what_is_wrong() -> None:
 def test_the_example_lists_exactly_the_variables_that_are_read() -> None:
     listed = re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE)
     known = {variable.name for variable in (*variables(Settings), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES)}
-    files = [ROOT / "docker-compose.yml", *(ROOT / "deploy").glob("compose.*.yml")]
+    files = [ROOT / "docker-compose.yml", *(ROOT / "deploy" / "overlays").glob("*.yml")]
     stack = [name for file in files for name in re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]+)", file.read_text())]
     of_images = {name for name in stack if name.endswith(("_IMAGE", "_BASE")) or name == "PGBOUNCER_VERSION"}
     assert sorted(listed) == sorted(known | set(stack) - of_images)

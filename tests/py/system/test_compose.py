@@ -17,7 +17,7 @@ from packaging.version import Version
 from gateway.operate.stack import STACK_SECRETS as SECRETS
 from harness.places import ROOT
 
-OVERRIDES = sorted((ROOT / "deploy").glob("compose.*.yml"))
+OVERRIDES = sorted((ROOT / "deploy" / "overlays").glob("*.yml"))
 ONE_SHOT = {"prepare", "restore"}
 # The oldest releases without a known hole.
 FLOORS = {"postgres": "16.16", "pgbouncer": "1.26.1", "redis": "7.4.6", "traefik": "3.7.12", "python": "3.13.8"}
@@ -171,7 +171,7 @@ def test_without_a_domain_it_says_so() -> None:
 
 def _locked(file: str) -> dict[str, Version]:
     """What a lock file pins, by name. Each line is a pin with its hashes, so nothing names an index."""
-    text = re.sub(r"^ *#.*\n", "", (ROOT / "deploy" / "gateway" / file).read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^ *#.*\n", "", (ROOT / "deploy" / "services" / "gateway" / file).read_text(), flags=re.MULTILINE)
     pins = {}
     for line in text.replace("\\\n", "").splitlines():
         pin = re.fullmatch(r"([a-z0-9-]+)==(\S+)(?: ; [^-]+)?(?: +--hash=sha256:[0-9a-f]{64})+", line.strip())

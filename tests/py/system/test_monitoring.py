@@ -135,11 +135,11 @@ def test_the_queries_of_the_runbook_work(database: Database) -> None:
 
 def test_grafana_finds_its_data_source_and_its_dashboards() -> None:
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["grafana"]
-    assert "./deploy/grafana/provisioning:/etc/grafana/provisioning:ro" in compose["volumes"]
+    assert "./deploy/services/grafana/provisioning:/etc/grafana/provisioning:ro" in compose["volumes"]
     (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
     assert (source["type"], source["uid"], source["url"]) == ("prometheus", "prometheus", "http://prometheus:9090")
     (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/mana.yml").read_text())["providers"]
-    assert f"./deploy/grafana/dashboards:{provider['options']['path']}:ro" in compose["volumes"]
+    assert f"./deploy/services/grafana/dashboards:{provider['options']['path']}:ro" in compose["volumes"]
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)

@@ -52,7 +52,7 @@ class _Started(ServerProcess):
 
     def __init__(self, service: str, program: str, **environment: str) -> None:
         super().__init__()
-        for path in (DEPLOY / "secret.sh", *(DEPLOY / service).iterdir()):
+        for path in (DEPLOY / "secret.sh", *(DEPLOY / "services" / service).iterdir()):
             shutil.copy(path, self.directory)
         if service == "pgbouncer" and PgBouncer.version() < (1, 21):
             settings = self.directory / "pgbouncer.ini"
@@ -79,8 +79,8 @@ class _Traefik(ServerProcess):
         super().__init__()
         self.http, self.metrics = free_port(), free_port()
         ports = {":8080": self.http, ":8443": self.port, ":9100": self.metrics, ":3000": 0, ":9090": 0}
-        static = (DEPLOY / "traefik/traefik.yml").read_text()
-        dynamic = (DEPLOY / "traefik/dynamic.yml").read_text()
+        static = (DEPLOY / "services/traefik/traefik.yml").read_text()
+        dynamic = (DEPLOY / "services/traefik/dynamic.yml").read_text()
         for address, port in ports.items():
             assert f'address: "{address}"' in static
             static = static.replace(f'address: "{address}"', f'address: "127.0.0.1:{port}"')
@@ -135,8 +135,8 @@ class _Prometheus(ServerProcess):
 
     def __init__(self, gateways: list[str], proxy: _Traefik) -> None:
         super().__init__()
-        shutil.copy(DEPLOY / "prometheus/alerts.yml", self.directory)
-        configuration = (DEPLOY / "prometheus/prometheus.yml").read_text()
+        shutil.copy(DEPLOY / "services/prometheus/alerts.yml", self.directory)
+        configuration = (DEPLOY / "services/prometheus/prometheus.yml").read_text()
         for target, url in {
             "gateway-1:3001": gateways[0], "gateway-2:3001": gateways[1],
             "proxy:9100": f"http://127.0.0.1:{proxy.metrics}", "127.0.0.1:9090": f"http://127.0.0.1:{self.port}",
@@ -529,7 +529,7 @@ def test_with_certificates_both_ways_of_the_pooler_are_encrypted(tmp_path_factor
 @pytest.mark.parametrize("service", ["pgbouncer", "redis", "grafana"])
 @pytest.mark.parametrize("value", ["", "short"])
 def test_a_missing_or_weak_secret_stops_the_start_with_one_line(tmp_path: Path, service: str, value: str) -> None:
-    for path in (DEPLOY / "secret.sh", *(DEPLOY / service).glob("*.*")):
+    for path in (DEPLOY / "secret.sh", *(DEPLOY / "services" / service).glob("*.*")):
         shutil.copy(path, tmp_path)
     name = {"pgbouncer": "MONITOR_PASSWORD", "redis": "REDIS_PASSWORD", "grafana": "GRAFANA_PASSWORD"}[service]
     environment = {"PATH": os.environ["PATH"], "RUNTIME_DIRECTORY": str(tmp_path), **SECRETS, name: value}

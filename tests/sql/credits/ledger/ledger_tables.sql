@@ -1,4 +1,4 @@
--- credits.balances, credits.transactions, credits.ledger_entries: what they refuse by themselves,
+-- credits.balances, credits.transactions, credits.ledger_entries: what they refuse by themselves, from
 -- every writer.
 begin;
 \ir ../../setup.psql
