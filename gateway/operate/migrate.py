@@ -120,6 +120,8 @@ def rollback(url: str, report: Report, directory: Path = SQL, count: int | None 
             connection.execute(LOCK_TIMEOUT)
             _execute_returned(connection, directory, "drop_policies", [], False)
             _execute_returned(connection, directory, "drop_routines", False)
+            # The next deploy may be of another release, whose gateways serve when this one comes again.
+            connection.execute("drop table if exists deploy.release")
         for migration in list(backend.to_rollback(migrations))[:count]:
             report(f"rollback of {migration.id}")
             with _errors_named(migration.id), backend.transaction():

@@ -1,4 +1,4 @@
--- Doors and insides are schemas of their own: who may call a function shows in its name. base is what every
+-- Doors and insides are schemas of their own: the name of a function shows who may call it. base is what every
 -- schema stands on. In _auth and _credits nobody but the owner of their functions has USAGE.
 set local lock_timeout = '1s';
 
@@ -27,7 +27,7 @@ create type credits.spend_request as (
     expected_version bigint
 );
 
--- What every api function returns. The gateway passes the body on as it is; events are for its metrics.
+-- The reply of every api function. The gateway passes the body on as it is; events are for its metrics.
 create type api.reply as (status int, body json, headers json, events text);
 
 reset role;

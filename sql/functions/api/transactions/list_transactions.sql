@@ -17,7 +17,7 @@ volatile
 as $$
 declare
     v_page credits.receipt[];
-    v_last uuid;
+    v_next uuid;
 begin
     perform auth.begin_request(p_user_id, p_claims, p_context);
     v_page := array(
@@ -26,16 +26,15 @@ begin
                    p_limit => p_limit, p_offset => p_offset, p_before => p_before, p_type => p_type, p_app_id => p_app_id
                ) as t
     );
-    -- There is a next page when anything comes after the last one of a full page.
-    select v_page[p_limit].id
-      into v_last
-     where exists (
-               select from credits.list_transactions(
-                               p_limit => 1, p_before => v_page[p_limit].id, p_type => p_type, p_app_id => p_app_id
-                           )
-           )
-       and cardinality(v_page) = p_limit;
-    return api.page((select json_agg(api.transaction(t)) from unnest(v_page) as t), v_last);
+    -- A full page has a next one when anything comes after its last transaction.
+    if cardinality(v_page) = p_limit and exists (
+        select from credits.list_transactions(
+                        p_limit => 1, p_before => v_page[p_limit].id, p_type => p_type, p_app_id => p_app_id
+                    )
+    ) then
+        v_next := v_page[p_limit].id;
+    end if;
+    return api.page((select json_agg(api.transaction(t)) from unnest(v_page) as t), v_next);
 end
 $$;
 

@@ -1,8 +1,9 @@
 -- Called by credits.get_balance and api.get_balance.
 --
 -- The balances of many users of this transaction; one is a batch of one. Daily grants that are due are
--- paid first. With p_wait, who has no account is refused; without, who is missing has to be asked for
--- alone: a grant is due and somebody else holds the balance, or there is no account.
+-- paid first. With p_wait, a user without an account is refused. Without p_wait, a user who is missing
+-- from the result has to be asked for alone: a grant is due to a balance that is locked, or there is no
+-- account.
 --
 -- Locks    the balance rows of those to whom a grant is due, as _credits.lock_balances does.
 -- Refuses  404 not_found           the user has no account

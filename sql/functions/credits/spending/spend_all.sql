@@ -3,8 +3,9 @@
 -- Spends credits of many users of this transaction; one is a batch of one. Daily grants that are due
 -- are paid first, and stay paid whatever becomes of the spend. Requests of one user follow each other
 -- in the order of their places, those of several users go side by side. Returns for the place of each
--- request what _credits.spend returns. With p_wait, who has no account is refused; without, what is
--- missing has to be called alone: somebody else holds the balance, or there is no account.
+-- request what _credits.spend returns. With p_wait, a user without an account is refused. Without
+-- p_wait, a request that is missing from the result has to be made alone: its balance is locked, or
+-- there is no account.
 --
 -- Locks    the balance rows of all users, as _credits.lock_balances does.
 -- Refuses  404 not_found           the user has no account, then what _credits.spend refuses
