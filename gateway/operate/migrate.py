@@ -354,18 +354,21 @@ def _write_repeatables(connection: psycopg.Connection, directory: Path, finishes
         with connection.transaction():  # a savepoint, by which stale_routines tells what no file has written
             for path in functions:
                 _write_function(connection, path, directory)
-        if finishes:
-            # Policies that use a function are written or dropped before it is.
-            _patiently(partial(_write_policies, connection, directory, written))
+        if not finishes:
+            _grant_again(connection, directory, callers)
+        # Late, because from here on clients wait until the commit.
+        _patiently(partial(_write_policies, connection, directory, written))
+        if finishes:  # after the policies that use such a function were written or dropped
             _execute_returned(connection, directory, "drop_routines", True)
-        else:
-            stale = {name for (name,) in _query(connection, directory, "stale_routines")}
-            for name, caller in callers:
-                if name in stale:
-                    connection.execute(f"grant execute on routine {name} to {caller}".encode())
-            # Late, because from here on clients wait until the commit.
-            _patiently(partial(_write_policies, connection, directory, written))
         _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
+
+
+def _grant_again(connection: psycopg.Connection, directory: Path, callers: list[tuple[Any, ...]]) -> None:
+    """Let the gateways of the release before go on calling what no file defines any more."""
+    stale = {name for (name,) in _query(connection, directory, "stale_routines")}
+    for name, caller in callers:
+        if name in stale:
+            connection.execute(f"grant execute on routine {name} to {caller}".encode())
 
 
 def _write_function(connection: psycopg.Connection, path: Path, directory: Path) -> None:

@@ -1,4 +1,4 @@
--- Who may look into which schema. Nobody but the owner may create in one, and nobody but the owner of its
+-- The roles that may look into each schema. Nobody but the owner may create in one, and nobody but the owner of its
 -- functions looks into the insides, _auth and _credits.
 revoke all on schema public from public;
 revoke all on schema base, auth, _auth, credits, _credits, api, extensions from public;
