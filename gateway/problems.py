@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-# code -> (HTTP status, title). The SQL functions raise these codes, see the SQLSTATE 'PT' + status.
-CODES: dict[str, tuple[int, str]] = {
-    "invalid_request": (400, "The request is not valid"),
-    "authentication_required": (401, "Authentication is required"),
-    "invalid_token": (401, "The access token is not valid"),
-    "token_expired": (401, "The access token has expired"),
-    "session_ended": (401, "The session has ended"),
-    "account_disabled": (401, "The account is disabled"),
-    "role_changed": (401, "The role of the account has changed"),
-    "invalid_credentials": (401, "The credentials are wrong"),
-    "invalid_refresh_token": (401, "The refresh token is not valid"),
-    "insufficient_credits": (402, "There are not enough credits"),
-    "origin_not_allowed": (403, "The origin is not allowed"),
-    "not_found": (404, "There is nothing here"),
-    "method_not_allowed": (405, "The method is not allowed here"),
-    "request_timeout": (408, "The request took too long to arrive"),
-    "email_taken": (409, "The e-mail address is taken"),
-    "version_conflict": (409, "The balance has changed"),
-    "payload_too_large": (413, "The request is too large"),
-    "unsupported_media_type": (415, "The media type is not supported"),
-    "idempotency_key_reused": (422, "The idempotency key was used for another request"),
-    "too_many_requests": (429, "Too many requests"),
-    "internal_error": (500, "Something went wrong here"),
-    "service_unavailable": (503, "The service is not available right now"),
+# code -> (HTTP status, title, `error` of clients that know the predecessor, from a closed list of their own). The
+# SQL functions raise these codes, see the SQLSTATE 'PT' + status.
+CODES: dict[str, tuple[int, str, str]] = {
+    "invalid_request": (400, "The request is not valid", "VALIDATION"),
+    "authentication_required": (401, "Authentication is required", "UNAUTHORIZED"),
+    "invalid_token": (401, "The access token is not valid", "TOKEN_INVALID"),
+    "token_expired": (401, "The access token has expired", "TOKEN_EXPIRED"),
+    "session_ended": (401, "The session has ended", "TOKEN_INVALID"),
+    "account_disabled": (401, "The account is disabled", "ACCOUNT_LOCKED"),
+    "role_changed": (401, "The role of the account has changed", "TOKEN_INVALID"),
+    "invalid_credentials": (401, "The credentials are wrong", "INVALID_CREDENTIALS"),
+    "invalid_refresh_token": (401, "The refresh token is not valid", "TOKEN_INVALID"),
+    "insufficient_credits": (402, "There are not enough credits", "INSUFFICIENT_CREDITS"),
+    "origin_not_allowed": (403, "The origin is not allowed", "UNAUTHORIZED"),
+    "not_found": (404, "There is nothing here", "NOT_FOUND"),
+    "method_not_allowed": (405, "The method is not allowed here", "NOT_FOUND"),
+    "request_timeout": (408, "The request took too long to arrive", "SERVICE_UNAVAILABLE"),
+    "email_taken": (409, "The e-mail address is taken", "EMAIL_ALREADY_REGISTERED"),
+    "version_conflict": (409, "The balance has changed", "VALIDATION"),
+    "payload_too_large": (413, "The request is too large", "VALIDATION"),
+    "unsupported_media_type": (415, "The media type is not supported", "VALIDATION"),
+    "idempotency_key_reused": (422, "The idempotency key was used for another request", "VALIDATION"),
+    "too_many_requests": (429, "Too many requests", "RATE_LIMITED"),
+    "internal_error": (500, "Something went wrong here", "INTERNAL"),
+    "service_unavailable": (503, "The service is not available right now", "SERVICE_UNAVAILABLE"),
 }
+
+# Older clients delete both tokens when a refresh fails, unless the text names one of these: then they try again.
+KEEPS_TOKENS = re.compile("network|fetch|connection|timeout|request failed", re.IGNORECASE)
 
 MAX_ERRORS = 20  # fields that one response names: a request of 64 KiB must not get megabytes
 
@@ -55,12 +61,16 @@ class FieldError:
 
 @dataclass(eq=False)
 class Problem(ManaError):
-    """An error response (RFC 9457). Any client may see ``detail``."""
+    """An error response (RFC 9457). Any client may see ``detail``, and ``details``: numbers that belong to the code."""
 
     code: str
     detail: str
     errors: tuple[FieldError, ...] = ()
     headers: dict[str, str] = field(default_factory=dict)
+    details: Mapping[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        self.detail = keep_tokens(self.status, self.detail)
 
     @property
     def status(self) -> int:
@@ -71,6 +81,25 @@ class Problem(ManaError):
     def title(self) -> str:
         """The summary of all problems with this code."""
         return CODES[self.code][1]
+
+    @property
+    def error(self) -> str:
+        """The name of the code for clients that know the predecessor."""
+        return CODES[self.code][2]
+
+    @property
+    def retry_after(self) -> int | None:
+        """Seconds until another attempt is worthwhile, if that is known."""
+        seconds = self.headers.get("Retry-After")
+        return int(seconds) if seconds else None
+
+
+def keep_tokens(status: int, detail: str) -> str:
+    """The text of an error. If another attempt may succeed, it has words at which older clients keep their tokens."""
+    passes = status in {408, 429} or status >= 500
+    if not passes or KEEPS_TOKENS.search(detail):
+        return detail
+    return f"Request failed: {detail[:1].lower()}{detail[1:]}"
 
 
 def invalid_request(*errors: FieldError) -> Problem:
@@ -84,6 +113,6 @@ def unavailable(retry_after: int = 1) -> Problem:
     """A 503 for a database that is away or too busy; ``retry_after`` in seconds."""
     return Problem(
         "service_unavailable",
-        "The service is not available right now. Try again shortly.",
+        "Request failed: the service is not available right now. Try again shortly.",
         headers={"Retry-After": str(retry_after)},
     )

@@ -16,13 +16,21 @@ class FieldProblem(Answer, frozen=True):
     message: str
 
 
+class Shortage(Answer, frozen=True):
+    """The numbers of a spend that was refused for lack of credits."""
+
+    required: int
+    available: int
+
+
 class ProblemDocument(Answer, frozen=True):
-    """An error (RFC 9457); statusCode, message, timestamp and path are for older clients."""
+    """An error (RFC 9457); error, statusCode, message, timestamp, path and retryAfterSec are for older clients."""
 
     type: str
     title: str
     status: int
     code: str
+    error: str
     detail: str
     instance: str
     status_code: int
@@ -30,3 +38,5 @@ class ProblemDocument(Answer, frozen=True):
     timestamp: Time
     path: str
     errors: Annotated[list[FieldProblem], Meta(max_length=MAX_ERRORS)] | msgspec.UnsetType = msgspec.UNSET
+    details: Shortage | msgspec.UnsetType = msgspec.UNSET
+    retry_after_sec: int | msgspec.UnsetType = msgspec.UNSET

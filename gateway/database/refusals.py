@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
@@ -24,10 +25,10 @@ class Failure:
     detail: str = ""
 
 
-def refused(code: str, detail: str) -> Problem:
+def refused(code: str, detail: str, details: Mapping[str, int] | None = None) -> Problem:
     """The problem that a function raised or returned. The database names its parameters, the API its fields."""
     if code != "invalid_request":
-        return Problem(code, detail)
+        return Problem(code, detail, details=details)
     name, _, message = detail.partition(": ")
     return invalid_request(FieldError(_camel(name), message))
 

@@ -85,7 +85,7 @@ _STRATEGIES: dict[Access, Callable[[Read], Identify]] = {
 def _verify_bearer(request: web.Request, services: Services) -> Caller:
     given = request.headers.getall("Authorization", [""])
     if len(given) > 1:
-        raise Problem("invalid_token", "There is more than one Authorization header.")
+        raise Problem("invalid_token", "Invalid token: there is more than one Authorization header.")
     scheme, _, token = given[0].partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Problem("authentication_required", "A bearer token is needed.")

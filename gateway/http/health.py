@@ -17,6 +17,7 @@ from gateway.http.services import SERVICES
 from gateway.problems import Problem
 
 CHECKED_EVERY = 1.0  # seconds
+_STOPPING = "Request failed: the service is stopping."
 DRAINING = web.AppKey("draining", asyncio.Event)
 
 
@@ -65,6 +66,8 @@ async def _health(request: web.Request) -> web.Response:
         "database": database,
         "version": __version__,
     }
+    if not ready:
+        status["message"] = _STOPPING if stopping else f"Request failed: the database is {database}."
     return web.Response(body=msgspec.json.encode(status), status=200 if ready else 503, content_type=JSON)
 
 
@@ -77,8 +80,8 @@ async def _serving(request: web.Request) -> web.Response:
     """Returns 503 as soon as shutdown begins, so that a proxy sends no more requests. A missing database does
     not count: the gateway answers those requests with a problem."""
     stopping = request.app[DRAINING].is_set()
-    body = b'{"status":"stopping"}' if stopping else b'{"status":"ok"}'
-    return web.Response(body=body, status=503 if stopping else 200, content_type=JSON)
+    status = {"status": "stopping", "message": _STOPPING} if stopping else {"status": "ok"}
+    return web.Response(body=msgspec.json.encode(status), status=503 if stopping else 200, content_type=JSON)
 
 
 async def _metrics(request: web.Request) -> web.Response:

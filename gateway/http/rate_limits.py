@@ -125,7 +125,7 @@ class Limiter:
             self._on_refusal(limit)
             raise Problem(
                 "too_many_requests",
-                f"Too many requests. Try again in {reset} seconds.",
+                f"Request failed: too many requests. Try again in {reset} seconds.",
                 headers={"Retry-After": str(reset), **verdict.headers},
             )
         return verdict

@@ -120,6 +120,7 @@ def _problem_response(problem: Problem, request_id: str, path: str) -> web.Respo
         "title": problem.title,
         "status": problem.status,
         "code": problem.code,
+        "error": problem.error,
         "detail": problem.detail,
         "instance": f"urn:request:{request_id}",
         "statusCode": problem.status,
@@ -129,6 +130,10 @@ def _problem_response(problem: Problem, request_id: str, path: str) -> web.Respo
     }
     if problem.errors:
         document["errors"] = problem.errors
+    if problem.details:
+        document["details"] = problem.details
+    if problem.retry_after is not None:
+        document["retryAfterSec"] = problem.retry_after
     headers = dict(problem.headers)
     if problem.status == 401:
         headers["WWW-Authenticate"] = _challenge(problem.code)
@@ -147,6 +152,7 @@ def _challenge(code: str) -> str:
 def refusal(status: int) -> web.Response:
     """The response to bytes that are not an HTTP request. It quotes nothing of them."""
     code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal_error")
-    response = _problem_response(Problem(code, "This is not a valid HTTP request."), secrets.token_hex(16), "")
-    response.headers.update(_HEADERS)
+    request_id = secrets.token_hex(16)
+    response = _problem_response(Problem(code, "This is not a valid HTTP request."), request_id, "")
+    response.headers.update(_HEADERS | {"X-Request-Id": request_id})
     return response

@@ -21,7 +21,7 @@ from gateway.tokens.keys import KeyRing
 
 ALGORITHM = "RS256"
 TYPE = "at+jwt"
-LEEWAY = 5  # seconds that the clocks of two gateways may differ
+LEEWAY = 30  # seconds that the clocks of two gateways may differ
 MAX_LENGTH = 8192
 REMEMBERED = 4096  # verified tokens
 _FORM = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # base64url without padding (RFC 7515, section 2)
@@ -102,11 +102,11 @@ class TokenIssuer:
                 raise jwt.InvalidTokenError("no times")
             if str(uuid.UUID(claims["sessionId"])) != claims["sessionId"]:
                 raise jwt.InvalidTokenError("no session")
-            return float(claims["exp"]), Caller(str(uuid.UUID(claims["sub"])), _payload(token))
+            return float(claims["exp"] + LEEWAY), Caller(str(uuid.UUID(claims["sub"])), _payload(token))
         except jwt.ExpiredSignatureError as error:
-            raise Problem("token_expired", "The access token has expired. Refresh it.") from error
+            raise Problem("token_expired", "Token expired. Refresh it.") from error
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise Problem("invalid_token", "The access token is not valid.") from error
+            raise Problem("invalid_token", "Invalid token.") from error
 
 
 _UNKNOWN = (0.0, Caller("", ""))

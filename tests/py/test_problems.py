@@ -33,7 +33,7 @@ STATUSES = {
 
 
 def test_each_code_has_its_status() -> None:
-    assert {code: status for code, (status, _) in CODES.items()} == {
+    assert {code: status for code, (status, *_) in CODES.items()} == {
         code: status for status, codes in STATUSES.items() for code in codes
     }
 

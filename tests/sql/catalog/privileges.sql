@@ -184,7 +184,7 @@ select set_eq(
     ('api.page(json,uuid)',                           'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.purchase(credits.purchases)',               'mana_owner', 'invoker', 'stable',   'gateway'),
     ('api.refresh_session(uuid,text,text,interval)',  'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.refused(text,text)',                        'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.refused(text,text,json)',                        'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.register_user(text,text,text,text)',        'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.session(auth.session_grant)',               'mana_owner', 'invoker', 'stable',   'gateway'),
     ('api.spend(credits.receipt)',                    'mana_owner', 'invoker', 'stable',   'gateway'),

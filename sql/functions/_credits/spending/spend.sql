@@ -1,8 +1,9 @@
 -- Called by credits.spend_all, with the balance rows locked.
 --
 -- Spends credits, one request each for as many users, free ones first. Returns for the place of each
--- request the receipt, or the code of a refusal. The users in p_granted were granted something after
--- they had decided upon their expected_version.
+-- request the receipt, or the code of a refusal; for lack of credits the receipt has nothing but the
+-- amount and the balance. The users in p_granted were granted something after they had decided upon
+-- their expected_version.
 --
 -- The same idempotency key with the same request is a retry: nothing is charged and the first
 -- receipt comes again, replayed. A key is the user's own and lasts for ever; refusals are not kept,
@@ -38,7 +39,7 @@ begin
                    when earlier.id is null and r.amount > b.balance + b.free_credits_remaining
                        then 'insufficient_credits'
                end as code,
-               invalid.detail
+               invalid.detail, b.balance, b.free_credits_remaining
           from unnest(p_requests) as r
           join credits.balances as b on b.user_id = r.user_id
           left join credits.transactions as earlier
@@ -71,8 +72,17 @@ begin
           ) as due
          cross join lateral _credits.post_movements(due.movements) as p
     )
-    select d.place, d.code, d.detail,
+    select d.place, d.code,
            case
+               when d.code = 'insufficient_credits' then format(
+                   'Insufficient credits: %s required, %s available.', d.amount, d.balance + d.free_credits_remaining
+               )
+               else d.detail
+           end,
+           case
+               when d.code = 'insufficient_credits' then json_populate_record(null::credits.receipt, json_build_object(
+                   'amount', d.amount, 'balance', d.balance, 'free_credits_remaining', d.free_credits_remaining
+               ))
                when d.code is not null then null
                when (d.earlier).id is not null then _credits.receipt(d.earlier, p_replayed => true)
                else _credits.receipt(p)

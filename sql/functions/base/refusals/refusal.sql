@@ -1,7 +1,8 @@
 -- Called by base.refuse and api.refused.
 --
 -- All that may be refused: the HTTP status of each code, and its sentence unless the caller has a
--- better one. A code that is not in this list has no status.
+-- better one. A code that is not in this list has no status. Clients log out or refresh when they read
+-- 'Invalid token' or 'Invalid refresh token', and offer credits at 'Insufficient credits'.
 create or replace function base.refusal(p_code text, p_detail text default null)
 returns base.refusal
 language sql
@@ -11,13 +12,13 @@ as $$
       from (values
           ('invalid_request',         400, null),
           ('authentication_required', 401, null),
-          ('invalid_token',           401, 'The access token is not valid.'),
-          ('session_ended',           401, 'This session has ended. Log in again.'),
-          ('account_disabled',        401, 'This account is disabled.'),
-          ('role_changed',            401, 'The role of this account has changed. Refresh the access token.'),
+          ('invalid_token',           401, 'Invalid token.'),
+          ('session_ended',           401, 'Invalid token: this session has ended. Log in again.'),
+          ('account_disabled',        401, 'Invalid token: this account is disabled.'),
+          ('role_changed',            401, 'Invalid token: the role of this account has changed. Refresh it.'),
           ('invalid_credentials',     401, 'Invalid email or password'),
           ('invalid_refresh_token',   401, 'Invalid refresh token'),
-          ('insufficient_credits',    402, 'Not enough credits.'),
+          ('insufficient_credits',    402, 'Insufficient credits.'),
           ('not_found',               404, 'There is nothing here.'),
           ('email_taken',             409, 'This e-mail address is already registered.'),
           ('version_conflict',        409, 'The balance has changed. Read it again and decide again.'),

@@ -140,7 +140,8 @@ select refused_ok(
 );
 select set_clock('2030-01-03 00:00Z');
 select refused_ok(
-    $$ select credits.use_credits(6, 'chat', 'Too much') $$, 'PT402', 'insufficient_credits', 'Not enough credits.',
+    $$ select credits.use_credits(6, 'chat', 'Too much') $$,
+    'PT402', 'insufficient_credits', 'Insufficient credits: 6 required, 5 available.',
     'a spend is refused when the grant does not cover it'
 );
 select is((select count(*) from grants_of('bob')), 1::bigint, 'with the refusal goes the grant');

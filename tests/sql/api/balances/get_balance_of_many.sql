@@ -37,7 +37,7 @@ select is(
 select is(
     balances('{bob,ada}', claims_of('ada'), claims_of('ada')),
     array[
-        '(401,"{""code"" : ""invalid_token"", ""detail"" : ""The access token is not valid.""}",,"")',
+        '(401,"{""code"" : ""invalid_token"", ""detail"" : ""Invalid token.""}",,"")',
         balance_alone('ada')
     ],
     'nobody''s balance is shown for another''s claims'
@@ -46,7 +46,7 @@ select is(
     balances('{ada,cleo}', claims_of('ada'), claims_of('cleo')),
     array[
         balance_alone('ada'),
-        '(401,"{""code"" : ""session_ended"", ""detail"" : ""This session has ended. Log in again.""}",,"")'
+        '(401,"{""code"" : ""session_ended"", ""detail"" : ""Invalid token: this session has ended. Log in again.""}",,"")'
     ],
     'a session that has ended is refused'
 );

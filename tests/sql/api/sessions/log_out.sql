@@ -13,7 +13,7 @@ select is(
 );
 select refused_ok(
     $$ select api.log_out(id_of('ada'), claims_of('ada'), null, null) $$,
-    'PT401', 'session_ended', 'This session has ended. Log in again.', 'once: then it has ended'
+    'PT401', 'session_ended', 'Invalid token: this session has ended. Log in again.', 'once: then it has ended'
 );
 select is(
     (select status from api.refresh_session(id_of('ada'), null, token_of('ada'), '7 days')), 401, 'with its refresh token'
@@ -26,7 +26,7 @@ select is(
 );
 select is(
     (select (status, body::text)::text from get_balance(id_of('bob'), claims_of('bob'), null)),
-    (401, '{"code" : "session_ended", "detail" : "This session has ended. Log in again."}')::text,
+    (401, '{"code" : "session_ended", "detail" : "Invalid token: this session has ended. Log in again."}')::text,
     'the access token is refused at once'
 );
 select is(

@@ -53,7 +53,12 @@ select is(
 -- Another user
 select is(
     (select (status, body::text)::text from use('bob', 151)),
-    (402, '{"code" : "insufficient_credits", "detail" : "Not enough credits."}')::text, 'an overdraft is refused'
+    (
+        402,
+        '{"code" : "insufficient_credits", "detail" : "Insufficient credits: 151 required, 150 available.", '
+        '"details" : {"required" : 151, "available" : 150}}'
+    )::text,
+    'an overdraft is refused with its numbers'
 );
 select is(
     (select (status, body::text)::text from use('bob', 1, 7)),

@@ -16,20 +16,20 @@ $$;
 
 create function tap.invalid_ok(p_name text, p_claims text, p_description text) returns text language sql as $$
     select refused_ok(
-        begin_as(p_name, p_claims), 'PT401', 'invalid_token', 'The access token is not valid.', p_description
+        begin_as(p_name, p_claims), 'PT401', 'invalid_token', 'Invalid token.', p_description
     )
 $$;
 
 create function tap.ended_ok(p_name text, p_claims text, p_description text) returns text language sql as $$
     select refused_ok(
-        begin_as(p_name, p_claims), 'PT401', 'session_ended', 'This session has ended. Log in again.', p_description
+        begin_as(p_name, p_claims), 'PT401', 'session_ended', 'Invalid token: this session has ended. Log in again.', p_description
     )
 $$;
 
 create function tap.role_changed_ok(p_name text, p_claims text, p_description text) returns text language sql as $$
     select refused_ok(
         begin_as(p_name, p_claims), 'PT401', 'role_changed',
-        'The role of this account has changed. Refresh the access token.', p_description
+        'Invalid token: the role of this account has changed. Refresh it.', p_description
     )
 $$;
 
@@ -87,7 +87,7 @@ select ended_ok(
 select ended_ok('cleo', claims_of('cleo'), 'a revoked session is refused');
 select ended_ok('dora', claims_of('dora'), 'a deleted user is refused');
 select refused_ok(
-    begin_as('emil', claims_of('emil')), 'PT401', 'account_disabled', 'This account is disabled.',
+    begin_as('emil', claims_of('emil')), 'PT401', 'account_disabled', 'Invalid token: this account is disabled.',
     'a disabled user is refused'
 );
 select set_clock('2030-01-08 00:00Z');

@@ -30,7 +30,7 @@ select auth.begin_request(id_of('ada'), claims_of('ada'), '{"ip": "192.0.2.7"}')
 select auth.log_out();
 select refused_ok(
     $$ select auth.begin_request(id_of('ada'), claims_of('ada'), '') $$,
-    'PT401', 'session_ended', 'This session has ended. Log in again.',
+    'PT401', 'session_ended', 'Invalid token: this session has ended. Log in again.',
     'after logout the access token is refused at once'
 );
 reset role;

@@ -50,7 +50,7 @@ select is(
 set local role mana_gateway;
 select refused_ok(
     $$ select auth.begin_request(id_of('ada'), claims_of('ada'), '') $$,
-    'PT401', 'session_ended', 'This session has ended. Log in again.', 'the sessions of before do not come back'
+    'PT401', 'session_ended', 'Invalid token: this session has ended. Log in again.', 'the sessions of before do not come back'
 );
 select is(
     (auth.refresh_session(id_of('ada'), token_of('ada'), '7 days')).user_id, null, 'nor do their refresh tokens'

@@ -25,7 +25,7 @@ select is(
 set local role mana_gateway;
 select refused_ok(
     $$ select auth.begin_request(id_of('ada'), claims_of('ada'), '') $$,
-    'PT401', 'role_changed', 'The role of this account has changed. Refresh the access token.',
+    'PT401', 'role_changed', 'Invalid token: the role of this account has changed. Refresh it.',
     'an access token with the old role is refused'
 );
 select is(

@@ -90,7 +90,7 @@ select ledger_is_sound();
 
 select refused_ok(
     $$ select credits.use_credits(1000, 'chat', 'A book', 'k-3') $$,
-    'PT402', 'insufficient_credits', 'Not enough credits.',
+    'PT402', 'insufficient_credits', 'Insufficient credits: 1000 required, 140 available.',
     'a spend is refused'
 );
 select give_paid('bob', 1000);

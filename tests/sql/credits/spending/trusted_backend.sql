@@ -45,7 +45,8 @@ select is(
     'its row goes with the spend'
 );
 select refused_ok(
-    $$ select credits.use_credits(101, 'shop', 'Order 2') $$, 'PT402', 'insufficient_credits', 'Not enough credits.',
+    $$ select credits.use_credits(101, 'shop', 'Order 2') $$,
+    'PT402', 'insufficient_credits', 'Insufficient credits: 101 required, 100 available.',
     'short credits are an exception with its SQLSTATE'
 );
 select is(state_of('bob'), '150, version 1, 1 transactions, 1 entries', 'another user''s credits stay');

@@ -92,19 +92,20 @@ select ledger_is_sound();
 -- The owner: not enough
 
 select refused_ok(
-    $$ select credits.use_credits(1, 'chat', 'One more') $$, 'PT402', 'insufficient_credits', 'Not enough credits.',
+    $$ select credits.use_credits(1, 'chat', 'One more') $$,
+    'PT402', 'insufficient_credits', 'Insufficient credits: 1 required, 0 available.',
     'an empty balance refuses a spend of 1'
 );
 select auth.act_as(id_of('bob'));
 select refused_ok(
     $$ select credits.use_credits(151, 'chat', 'One too many') $$,
-    'PT402', 'insufficient_credits', 'Not enough credits.',
+    'PT402', 'insufficient_credits', 'Insufficient credits: 151 required, 150 available.',
     'an overdraft of 1 is refused'
 );
 select give_paid('bob', 30);
 select refused_ok(
     $$ select credits.use_credits(181, 'chat', 'One too many') $$,
-    'PT402', 'insufficient_credits', 'Not enough credits.',
+    'PT402', 'insufficient_credits', 'Insufficient credits: 181 required, 180 available.',
     'an overdraft of both parts is refused'
 );
 select is(
@@ -170,7 +171,7 @@ select lives_ok(
 );
 select refused_ok(
     $$ select credits.use_credits(1000000000, 'chat', 'A book') $$, 'PT402', 'insufficient_credits',
-    'Not enough credits.', 'the largest amount that there is has only to be there'
+    'Insufficient credits: 1000000000 required, 179 available.', 'the largest amount that there is has only to be there'
 );
 select lives_ok($$ select credits.use_credits(1, 'c', 'd', 'k') $$, 'the shortest of everything is taken');
 select lives_ok(

@@ -1,0 +1,273 @@
+"""What clients of the predecessor rely on: texts that they act upon, fields that they read.
+
+They delete both tokens when a refresh fails, unless its text says that another attempt may help. They log
+out or refresh at once when a text says that the token does not work.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from gateway.api.route import Access, Limit, Route
+from gateway.api.table import ROUTES
+from gateway.problems import CODES, KEEPS_TOKENS, Problem
+from gateway.tokens.access_tokens import TokenIssuer
+from gateway.tokens.keys import KeyDirectory
+from harness.clients import Reply, Service, Session, assert_problem
+from harness.databases import Database
+from harness.gateways import Gateway
+
+every_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
+
+
+def access_token(gateway: Gateway) -> str:
+    """A token of a user that no database knows, signed as the gateway does."""
+    ring = KeyDirectory(gateway.data_dir / "keys").load()
+    issuer = TokenIssuer(lambda: ring, "manacore", "manacore", 900)
+    user, session = "01890a5d-ac96-774b-bcce-b302099a8057", "01890a5d-ac96-774b-bcce-b302099a8058"
+    return issuer.sign({"sub": user, "sessionId": session, "role": "user"})
+
+
+async def ask(service: Service, route: Route, token: str) -> Reply:
+    """A valid request to the route, as far as the gateway can tell."""
+    body: dict[str, Any] | None = dict(route.body.example) if route.body else None
+    if route.access is Access.TOKEN_IN_BODY:
+        body = {"token": token}
+    bearer = token if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN} else None
+    return await service.request(route.method, route.path, body=body, token=bearer)
+
+
+def assert_keeps_tokens(reply: Reply, status: int) -> None:
+    assert reply.status == status, reply.text
+    assert KEEPS_TOKENS.search(reply.body["message"]), reply.body["message"]
+
+
+# ---------------------------------------------------------------- not now
+
+
+@contextmanager
+def silent_server() -> Iterator[str]:
+    """The URL of a database that accepts connections and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"postgresql://mana_gateway:password@127.0.0.1:{listener.getsockname()[1]}/mana"
+
+
+@pytest.fixture(scope="module")
+def without_database() -> Iterator[Gateway]:
+    with silent_server() as url, Gateway(url) as running:
+        yield running
+
+
+@every_route
+async def test_while_the_database_is_away_every_route_keeps_tokens(without_database: Gateway, route: Route) -> None:
+    async with Service(without_database.url) as service:
+        reply = await ask(service, route, access_token(without_database))
+        assert_problem(reply, 503, "service_unavailable")
+        assert_keeps_tokens(reply, 503)
+        assert reply.body["error"] == "SERVICE_UNAVAILABLE"
+        assert reply.body["retryAfterSec"] == int(reply.headers["Retry-After"])
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/ready"])
+async def test_while_the_database_is_away_health_says_so_in_the_same_words(
+    without_database: Gateway, path: str
+) -> None:
+    async with Service(without_database.url) as service:
+        assert_keeps_tokens(await service.get(path), 503)
+
+
+async def test_while_it_stops_the_gateway_keeps_tokens(database: Database) -> None:
+    with Gateway(database.gateway_url, {"DRAIN_SECONDS": "2"}) as gateway:
+        async with Service(gateway.url) as service:
+            assert (await service.get("/health/serving")).status == 200
+            assert gateway.process
+            gateway.process.send_signal(signal.SIGTERM)
+            while (reply := await service.get("/health/serving")).status == 200:
+                pass
+            for path in ("/health", "/health/ready", "/health/serving"):
+                reply = await service.get(path)
+                assert_keeps_tokens(reply, 503)
+                assert reply.body["status"] == "stopping"
+
+
+@pytest.mark.parametrize(
+    ("route", "limit"),
+    [(route, limit) for route in ROUTES for limit in dict.fromkeys((Limit.GENERAL, route.limit))],
+    ids=lambda value: value.function if isinstance(value, Route) else value.value,
+)
+async def test_beyond_a_limit_every_route_keeps_tokens(database: Database, route: Route, limit: Limit) -> None:
+    general, own = (1, 1000) if limit is Limit.GENERAL else (1000, 1)
+    settings = {"RATE_LIMIT_MAX": str(general), "RATE_LIMIT_AUTH_MAX": str(own), "RATE_LIMIT_TTL": "3600"}
+    with Gateway(database.gateway_url, settings) as gateway:
+        token = access_token(gateway)
+        async with Service(gateway.url) as service:
+            for _ in range(4):
+                reply = await ask(service, route, token)
+            assert_problem(reply, 429, "too_many_requests")
+            assert_keeps_tokens(reply, 429)
+            assert reply.body["error"] == "RATE_LIMITED"
+            assert reply.body["retryAfterSec"] == int(reply.headers["Retry-After"])
+
+
+async def test_an_error_of_ours_keeps_tokens_on_every_route(database: Database, gateway: Gateway) -> None:
+    database.query("alter schema api rename to away")
+    try:
+        async with Service(gateway.url) as service:
+            for route in ROUTES:
+                reply = await ask(service, route, access_token(gateway))
+                assert_problem(reply, 500, "internal_error")
+                assert_keeps_tokens(reply, 500)
+    finally:
+        database.query("alter schema away rename to api")
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_problem_that_passes_keeps_tokens_whatever_its_text(code: str) -> None:
+    problem = Problem(code, "Try again.")
+    passes = problem.status in {408, 429} or problem.status >= 500
+    assert (problem.detail != "Try again.") == passes
+    assert bool(KEEPS_TOKENS.search(problem.detail)) == passes
+
+
+def test_a_text_that_keeps_tokens_stays_as_it_is() -> None:
+    assert Problem("service_unavailable", "The connection was cut.").detail == "The connection was cut."
+
+
+# ---------------------------------------------------------------- tokens that do not work
+
+
+@pytest.fixture(scope="module")
+async def module_service(gateway: Gateway) -> AsyncIterator[Service]:
+    async with Service(gateway.url) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+async def user(module_service: Service) -> Session:
+    return await module_service.new_session()
+
+
+BEARER_ROUTES = [route for route in ROUTES if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}]
+ENDINGS = ["ended", "expired session", "role changed", "disabled", "garbage", "other key", "two headers"]
+
+
+async def dead_token(database: Database, service: Service, ending: str) -> str:
+    session = await service.new_session()
+    if ending == "ended":
+        await session.post("/api/v1/auth/logout")
+    elif ending == "expired session":
+        database.query("update auth.sessions set expires_at = now() where user_id = %s", session.user_id)
+    elif ending == "role changed":
+        database.query("select auth.set_role(%s, 'admin')", session.email)
+    elif ending == "disabled":
+        database.query("select auth.set_disabled(%s, true)", session.email)
+    elif ending == "garbage":
+        return "garbage"
+    elif ending == "other key":
+        head, payload, _ = session.access_token.split(".")
+        return f"{head}.{payload}.{secrets.token_urlsafe(256)}"
+    return session.access_token
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+async def test_a_token_that_does_not_work_is_invalid_by_its_text(
+    database: Database, module_service: Service, ending: str
+) -> None:
+    token = await dead_token(database, module_service, ending)
+    for route in BEARER_ROUTES:
+        body = dict(route.body.example) if route.body else None
+        if ending == "two headers":
+            headers = {"Authorization": f"Bearer {token}", "authorization": "Bearer x"}
+            reply = await module_service.request(route.method, route.path, body=body, headers=headers)
+        else:
+            reply = await module_service.request(route.method, route.path, body=body, token=token)
+        assert reply.status == 401, reply.text
+        assert "Invalid token" in reply.body["message"]
+        assert reply.body["error"] in {"TOKEN_INVALID", "ACCOUNT_LOCKED"}
+        assert not KEEPS_TOKENS.search(reply.body["message"])
+
+
+async def test_an_expired_token_is_expired_by_its_text(gateway: Gateway, module_service: Service) -> None:
+    ring = KeyDirectory(gateway.data_dir / "keys").load()
+    session = await module_service.new_session()
+    expired = TokenIssuer(lambda: ring, "manacore", "manacore", -31)
+    claims = {"sub": session.user_id, "sessionId": session.user_id, "role": "user"}
+    for route in BEARER_ROUTES:
+        body = dict(route.body.example) if route.body else None
+        reply = await module_service.request(route.method, route.path, body=body, token=expired.sign(claims))
+        assert_problem(reply, 401, "token_expired")
+        assert "Token expired" in reply.body["message"]
+        assert reply.body["error"] == "TOKEN_EXPIRED"
+
+
+@pytest.mark.parametrize("reason", ["garbage", "unknown", "logged out", "disabled", "expired", "reused"])
+async def test_a_refresh_that_is_refused_has_one_text(database: Database, module_service: Service, reason: str) -> None:
+    session = await module_service.new_session()
+    token = session.refresh_token
+    if reason == "garbage":
+        token = "garbage"
+    elif reason == "unknown":
+        token = f"{token.partition('.')[0]}.{secrets.token_urlsafe(32)}"
+    elif reason == "logged out":
+        await session.post("/api/v1/auth/logout")
+    elif reason == "disabled":
+        database.query("select auth.set_disabled(%s, true)", session.email)
+    elif reason == "expired":
+        database.query("update auth.refresh_tokens set expires_at = now() where user_id = %s", session.user_id)
+    else:
+        following = (await module_service.refresh(token)).body["refreshToken"]
+        await module_service.refresh(following)
+    reply = await module_service.refresh(token)
+    assert_problem(reply, 401, "invalid_refresh_token")
+    assert reply.body["message"] == "Invalid refresh token"
+
+
+async def test_a_login_at_a_disabled_account_says_nothing_of_a_token(
+    database: Database, module_service: Service
+) -> None:
+    session = await module_service.new_session()
+    database.query("select auth.set_disabled(%s, true)", session.email)
+    reply = await module_service.login(session.email)
+    assert_problem(reply, 401, "account_disabled")
+    assert "token" not in reply.body["message"].lower()
+
+
+# ---------------------------------------------------------------- problems
+
+
+async def test_a_spend_without_credits_says_how_many_are_missing(user: Session) -> None:
+    reply = await user.use(151)
+    assert_problem(reply, 402, "insufficient_credits")
+    assert "Insufficient credits" in reply.body["message"]
+    assert reply.body["error"] == "INSUFFICIENT_CREDITS"
+    assert reply.body["details"] == {"required": 151, "available": 150}
+
+
+ERRORS = {
+    "INVALID_CREDENTIALS", "EMAIL_NOT_VERIFIED", "EMAIL_ALREADY_REGISTERED", "WEAK_PASSWORD", "ACCOUNT_LOCKED",
+    "RATE_LIMITED", "TOKEN_EXPIRED", "TOKEN_INVALID", "TWO_FACTOR_REQUIRED", "TWO_FACTOR_FAILED", "VALIDATION",
+    "UNAUTHORIZED", "NOT_FOUND", "INSUFFICIENT_CREDITS", "SERVICE_UNAVAILABLE", "INTERNAL",
+}  # fmt: skip
+
+
+def test_each_code_has_an_error_that_older_clients_know() -> None:
+    assert {error for _, _, error in CODES.values()} <= ERRORS
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"email": "nobody@example.com", "password": "wrong password"}, "INVALID_CREDENTIALS"),
+        ({"email": "nobody@example.com"}, "VALIDATION"),
+    ],
+)
+async def test_the_error_of_a_login_is_a_text(module_service: Service, body: dict[str, str], error: str) -> None:
+    reply = await module_service.post("/api/v1/auth/login", body)
+    assert reply.body["error"] == error
