@@ -11,8 +11,8 @@ from gateway.api.route import Route
 from gateway.database import refusals
 from gateway.database.calls import Reply
 from gateway.http import bodies, callers, steps
+from gateway.http.addresses import client_address
 from gateway.http.parsing import fit_to_store
-from gateway.http.rate_limits import client_address
 from gateway.http.responses import JSON, REQUEST_ID, VERDICT, Handler
 from gateway.http.services import SERVICES, Services
 

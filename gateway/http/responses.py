@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from gateway.http.rate_limits import Verdict
+from gateway.http.counters import Verdict
 from gateway.http.services import SERVICES
 from gateway.problems import Problem
 

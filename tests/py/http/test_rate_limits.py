@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 
 from gateway.api.table import ROUTES
-from gateway.http.rate_limits import client_address, client_network
 from harness.clients import Reply, Service, Session, assert_problem
 from harness.databases import Database
 from harness.gateways import Gateway
@@ -180,46 +179,57 @@ async def test_addresses_of_one_ipv6_network_share_a_limit(database: Database) -
         assert await refused(service, headers=forwarded("2001:db8::ffff:ffff:ffff:ffff"))
 
 
-@pytest.mark.parametrize(
-    ("lines", "proxies", "client"),
-    [
-        ([], 0, "10.0.0.1"),
-        ([], 1, "10.0.0.1"),
-        (["192.0.2.1"], 0, "10.0.0.1"),
-        (["192.0.2.1"], 1, "192.0.2.1"),
-        (["192.0.2.1"], 2, "10.0.0.1"),
-        (["198.51.100.1, 192.0.2.1"], 1, "192.0.2.1"),
-        (["198.51.100.1, 192.0.2.1, 10.0.0.2"], 2, "192.0.2.1"),
-        (["198.51.100.1", "192.0.2.1"], 1, "192.0.2.1"),
-        (["198.51.100.1,192.0.2.1", "10.0.0.2"], 2, "192.0.2.1"),
-        (["  192.0.2.1  "], 1, "192.0.2.1"),
-        (["garbage"], 1, "10.0.0.1"),
-        (["192.0.2.1, garbage"], 1, "10.0.0.1"),
-        (["192.0.2.1,"], 1, "10.0.0.1"),
-        (["192.0.2.1:1234"], 1, "10.0.0.1"),
-        (["2001:DB8::0:1"], 1, "2001:db8::1"),
-        (["192.0.2.1\0"], 1, "10.0.0.1"),
-    ],
-)
-def test_the_address_is_the_entry_of_the_outermost_trusted_proxy(lines: list[str], proxies: int, client: str) -> None:
-    assert client_address("10.0.0.1", lines, proxies) == client
+async def statuses_from(service: Service, addresses: Iterable[str]) -> list[int]:
+    return [(await service.get(PACKAGES, headers=forwarded(address))).status for address in addresses]
 
 
 @pytest.mark.parametrize(
-    ("address", "network"),
+    ("addresses", "allowed"),
     [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8::1", "2001:db8::/64"),
-        ("2001:db8::ffff:ffff:ffff:ffff", "2001:db8::/64"),
-        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
-        ("::1", "::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("", ""),
+        ([f"192.0.2.{host}" for host in range(18)], 16),
+        ([f"2001:db8:0:{subnet:x}::1" for subnet in range(6)], 4),
+        ([f"2001:db8:0:{subnet:x}00::1" for subnet in range(18)], 16),
+    ],
+    ids=["/24", "/56", "/48"],
+)
+async def test_a_wider_network_has_a_larger_allowance(database: Database, addresses: list[str], allowed: int) -> None:
+    async with limited(database, general=1, TRUSTED_PROXIES="1") as service:
+        assert await statuses_from(service, addresses) == [401] * allowed + [429] * (len(addresses) - allowed)
+        assert await statuses_from(service, ["198.51.100.1", "2001:db9::1"]) == [401] * 2
+
+
+async def test_guesses_from_a_wide_network_are_bounded(database: Database) -> None:
+    async with limited(database, password=1, TRUSTED_PROXIES="1") as service:
+        replies = [
+            await service.post(
+                "/api/v1/auth/login",
+                {**LOGIN, "email": f"nobody{subnet}@example.com"},
+                headers=forwarded(f"2001:db8:0:{subnet:x}::1"),
+            )
+            for subnet in range(6)
+        ]
+        assert [reply.status for reply in replies] == [401] * 4 + [429] * 2
+        assert replies[-1].headers["RateLimit-Limit"] == "4"
+        assert int(replies[-1].headers["Retry-After"]) >= 1
+
+
+async def test_a_client_that_is_refused_costs_its_neighbours_nothing(database: Database) -> None:
+    async with limited(database, general=1, TRUSTED_PROXIES="1") as service:
+        assert await statuses_from(service, ["192.0.2.1"] * 40) == [401] + [429] * 39
+        assert await statuses_from(service, ["192.0.2.2"]) == [401]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        ["203.0.113.7:50001", "203.0.113.7:50002", "203.0.113.7", "::ffff:203.0.113.7", "[::ffff:203.0.113.7]:443"],
+        ["[2001:db8::1]:443", "[2001:db8::1]:444", "[2001:db8::1]", "2001:DB8::1"],
     ],
 )
-def test_an_ipv6_address_counts_as_its_network(address: str, network: str) -> None:
-    assert client_network(address) == network
+async def test_a_port_makes_no_other_client(database: Database, entries: list[str]) -> None:
+    async with limited(database, general=1, TRUSTED_PROXIES="1") as service:
+        assert await statuses_from(service, entries) == [401] + [429] * (len(entries) - 1)
+        assert await statuses_from(service, ["garbage"]) == [401], "the proxy itself"
 
 
 # ---------------------------------------------------------------- in Redis

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -294,6 +295,13 @@ async def test_limits_count_over_both_gateways(stack: Stack) -> None:
     assert [answer.status for answer in answers] == [401] * 20 + [429]
     assert_problem(answers[-1], 429, "too_many_requests")
     assert int(answers[-1].headers["Retry-After"]) > 0
+
+
+def test_each_limit_of_the_proxy_counts_an_ipv6_network_as_one_client() -> None:
+    dynamic = (DEPLOY / "services/traefik/dynamic.yml").read_text()
+    limits = [line for line in dynamic.splitlines() if re.search(r"rateLimit:|inFlightReq:", line)]
+    assert len(limits) == 2
+    assert all("sourceCriterion: {ipStrategy: {ipv6Subnet: 64}}" in line for line in limits)
 
 
 async def test_a_deployment_of_the_gateways_fails_no_request(stack: Stack) -> None:

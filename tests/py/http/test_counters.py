@@ -1,0 +1,65 @@
+"""Counters of requests: Redis and memory count alike."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import ConnectionPool
+
+from gateway.http.counters import Allowance, Counter, MemoryCounter, RedisCounter
+from harness.servers import Redis
+from harness.waiting import together
+
+LONG = 3600  # seconds
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def counter(request: pytest.FixtureRequest, redis: Redis) -> AsyncIterator[Counter]:
+    if request.param == "memory":
+        yield MemoryCounter()
+        return
+    connections = ConnectionPool(host="127.0.0.1", port=redis.port, password=redis.environment["REDIS_PASSWORD"])
+    counter = RedisCounter(connections)
+    yield counter
+    await counter.close()
+
+
+async def allowed(counter: Counter, times: int, *counted: tuple[Allowance, str], scope: str) -> list[bool]:
+    return [(await counter.count(scope, counted)).allowed for _ in range(times)]
+
+
+async def test_the_amount_is_allowed_and_no_more(counter: Counter, request: pytest.FixtureRequest) -> None:
+    allowance = Allowance(3, LONG)
+    verdicts = [await counter.count(request.node.name, [(allowance, "a")]) for _ in range(5)]
+    assert [verdict.allowed for verdict in verdicts] == [True] * 3 + [False] * 2
+    assert [verdict.remaining for verdict in verdicts] == [2, 1, 0, 0, 0]
+    assert all((verdict.limit, verdict.window) == (3, LONG) for verdict in verdicts)
+    assert all(1 <= verdict.reset <= LONG for verdict in verdicts)
+    assert (await counter.count(request.node.name, [(allowance, "b")])).allowed, "another name"
+    assert (await counter.count(f"{request.node.name} 2", [(allowance, "a")])).allowed, "another scope"
+
+
+async def test_the_first_that_refuses_is_shown_and_those_after_it_count_nothing(
+    counter: Counter, request: pytest.FixtureRequest
+) -> None:
+    scope, near, wide = request.node.name, Allowance(2, LONG), Allowance(4, LONG)
+    assert await allowed(counter, 9, (near, "a"), (wide, "net"), scope=scope) == [True] * 2 + [False] * 7
+    assert await allowed(counter, 1, (near, "b"), (wide, "net"), scope=scope) == [True]
+    shown = await counter.count(scope, [(near, "c"), (wide, "net")])
+    assert (shown.allowed, shown.limit, shown.remaining) == (True, 2, 1)
+    shown = await counter.count(scope, [(near, "d"), (wide, "net")])
+    assert (shown.allowed, shown.limit, shown.remaining) == (False, 4, 0)
+
+
+async def test_requests_at_once_are_all_counted(counter: Counter, request: pytest.FixtureRequest) -> None:
+    found = await together(*(allowed(counter, 2, (Allowance(5, LONG), "a"), scope=request.node.name) for _ in range(9)))
+    assert sum(map(sum, found)) == 5
+
+
+async def test_the_window_slides(counter: Counter, request: pytest.FixtureRequest) -> None:
+    scope, allowance = request.node.name, Allowance(20, 1)
+    assert sum(await allowed(counter, 30, (allowance, "a"), scope=scope)) >= 20
+    await asyncio.sleep(2.2)
+    assert sum(await allowed(counter, 20, (allowance, "a"), scope=scope)) == 20, "all of them are over"
