@@ -6,7 +6,7 @@ from gateway.api.fields import Answer, Id
 from gateway.api.route import Access, Route
 
 
-class Package(Answer, frozen=True):
+class CreditPackage(Answer, frozen=True):
     id: Id
     name: str
     description: str | None
@@ -19,6 +19,6 @@ ROUTES = (
     Route(
         "GET", "/api/v1/credits/packages", "list_packages", Access.BEARER,
         "What is for sale",
-        list[Package],
+        list[CreditPackage],
     ),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from gateway.api.fields import Request
+from gateway.api.headers import Header
 from gateway.api.statements import statement
 from gateway.api.steps import After, Before
 from gateway.database.calls import Statement
@@ -60,7 +61,8 @@ class Limit(Enum):
 class Route:
     """One endpoint. ``function`` is its SQL function in schema ``api``, ``answer`` the body of a success.
 
-    ``problems`` are the codes that nothing else here implies. A function that ``serves_many`` takes arrays.
+    ``problems`` are the codes that nothing else here implies, ``headers`` those that only a success of this route
+    may have. A function that ``serves_many`` takes arrays.
     """
 
     method: str
@@ -73,6 +75,7 @@ class Route:
     status: int = 200
     body: type[Request] | None = None
     query: type[Request] | None = None
+    headers: tuple[Header, ...] = ()
     limit: Limit = Limit.GENERAL
     before: tuple[Before, ...] = ()
     after: tuple[After, ...] = ()

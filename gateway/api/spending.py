@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from gateway.api.fields import Answer, AppId, Request
+from gateway.api.headers import IDEMPOTENCY_REPLAYED
 from gateway.api.route import Access, Route
 from gateway.api.steps import count_spent
 from gateway.api.transactions import Transaction
@@ -24,7 +25,7 @@ class UseCredits(Request, frozen=True):
     example: ClassVar[Mapping[str, Any]] = {"amount": 1, "appId": "chat", "description": "A question"}
 
 
-class NewBalance(Answer, frozen=True):
+class RemainingBalance(Answer, frozen=True):
     balance: int
     free_credits_remaining: int
     total_spent: int
@@ -34,7 +35,7 @@ class NewBalance(Answer, frozen=True):
 class CreditsUsed(Answer, frozen=True):
     success: bool
     transaction: Transaction
-    new_balance: NewBalance
+    new_balance: RemainingBalance
 
 
 ROUTES = (
@@ -42,7 +43,7 @@ ROUTES = (
         "POST", "/api/v1/credits/use", "use_credits", Access.BEARER,
         "Spend credits, free ones first; safe to retry with an idempotency key",
         CreditsUsed, ("insufficient_credits", "not_found", "version_conflict", "idempotency_key_reused"),
-        body=UseCredits, after=(count_spent,),
+        body=UseCredits, headers=(IDEMPOTENCY_REPLAYED,), after=(count_spent,),
         serves_many=True,
     ),
 )  # fmt: skip

@@ -8,6 +8,7 @@ from uuid import UUID
 from msgspec import Meta
 
 from gateway.api.fields import Answer, AppId, Id, Request, Time
+from gateway.api.headers import NEXT_PAGE
 from gateway.api.route import Access, Route
 from gateway.api.steps import link_next_page
 
@@ -43,6 +44,6 @@ ROUTES = (
         "GET", "/api/v1/credits/transactions", "list_transactions", Access.BEARER,
         "Transactions, newest first; Link rel=next leads on",
         list[Transaction],
-        query=ListTransactions, after=(link_next_page,),
+        query=ListTransactions, headers=(NEXT_PAGE,), after=(link_next_page,),
     ),
 )  # fmt: skip

@@ -7,6 +7,7 @@ import asyncio
 import aiohttp_cors
 from aiohttp import web
 
+from gateway.api import headers
 from gateway.api.table import ROUTES
 from gateway.http import bodies, calls, health, public_keys
 from gateway.http.docs import page
@@ -14,10 +15,7 @@ from gateway.http.responses import answer
 from gateway.http.services import services
 from gateway.settings.serving import Settings
 
-_EXPOSED = (
-    "Idempotency-Replayed", "Link", "RateLimit-Limit", "RateLimit-Policy", "RateLimit-Remaining",
-    "RateLimit-Reset", "Retry-After", "X-Request-Id",
-)  # fmt: skip
+_EXPOSED = tuple(header.name for header in headers.ALL)
 _ALLOWED = ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id")
 PREFLIGHT_CACHED_FOR = 600  # seconds
 
