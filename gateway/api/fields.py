@@ -13,7 +13,7 @@ from gateway.tokens import passwords
 
 Email = Annotated[str, Meta(min_length=3, max_length=254, examples=["ada@example.com"])]
 DeviceText = Annotated[str, Meta(min_length=1, max_length=255)]
-AppId = Annotated[str, Meta(min_length=1, max_length=100)]
+AppId = Annotated[str, Meta(min_length=1, max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=["chat"])]
 Token = Annotated[str, Meta(min_length=1, max_length=8192)]
 Role = Literal["user", "admin", "service"]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]

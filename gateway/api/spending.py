@@ -19,7 +19,7 @@ class UseCredits(Request, frozen=True):
     app_id: AppId
     description: Annotated[str, Meta(min_length=1, max_length=500)]
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: Annotated[dict[str, Any], Meta(description="at most 4096 bytes and 32 levels")] | None = None
     expected_version: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
 
     example: ClassVar[Mapping[str, Any]] = {"amount": 1, "appId": "chat", "description": "A question"}

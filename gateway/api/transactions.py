@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import Meta
 
-from gateway.api.fields import Answer, AppId, Id, Request, Time
+from gateway.api.fields import Answer, Id, Request, Time
 from gateway.api.headers import NEXT_PAGE
 from gateway.api.route import Access, Route
 from gateway.api.steps import link_next_page
@@ -20,7 +20,8 @@ class ListTransactions(Request, frozen=True):
     offset: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
     before: Annotated[UUID, Meta(description="id of the last transaction seen")] | None = None
     type: TransactionType | None = None
-    app_id: AppId | None = None
+    # Of any form: what was spent before apps had plain names is found as well.
+    app_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
 
 
 class Transaction(Answer, frozen=True):

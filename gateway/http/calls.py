@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import msgspec
 from aiohttp import web
 
@@ -69,8 +67,8 @@ def _encode(value: object) -> bytes | None:
     """A parameter in PostgreSQL's text format; the function determines its type."""
     if value is None:
         return None
-    if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False).encode()
+    if isinstance(value, msgspec.Raw):
+        return bytes(value)
     return str(value).encode()
 
 

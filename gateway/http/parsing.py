@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -18,6 +19,8 @@ from gateway.problems import MAX_ERRORS, FieldError, Problem, invalid_request
 
 MAX_DEPTH = 32
 MAX_SHOWN = 100  # characters of a client's text that an error repeats
+MAX_NUMBER = Decimal(sys.float_info.max)
+MAX_DECIMALS = 4096  # digits after the point; PostgreSQL fails at 16,384
 
 RequestT = TypeVar("RequestT", bound=Request)
 
@@ -32,7 +35,9 @@ def parse_body(raw: bytes, model: type[RequestT], from_header: Mapping[str, str]
     ``from_header`` has fields that came in a header; the body may repeat them, but not contradict them.
     """
     try:
-        fields = json.loads(raw.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        fields = json.loads(
+            raw.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_number
+        )
     except _DuplicateKeyError as error:
         raise invalid_request(FieldError(str(error), "appears twice")) from error
     except RecursionError as error:
@@ -46,7 +51,19 @@ def parse_body(raw: bytes, model: type[RequestT], from_header: Mapping[str, str]
             fields[name] = value
         elif fields[name] != value:
             raise invalid_request(FieldError(name, "is not what the header says"))
-    return _convert(fields, model, strict=True)
+    return _as_written(_convert(fields, model, strict=True), raw)
+
+
+def _as_written(request: RequestT, raw: bytes) -> RequestT:
+    """The request with the JSON text of each object in it: the database reads numbers that Python would round."""
+    objects = [
+        field.name for field in msgspec.structs.fields(request) if isinstance(getattr(request, field.name), dict)
+    ]
+    if not objects:
+        return request
+    written = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
+    names = {field.name: field.encode_name for field in msgspec.structs.fields(request)}
+    return msgspec.structs.replace(request, **{name: written[names[name]] for name in objects})
 
 
 def whole_numbers(model: type[Request]) -> frozenset[str]:
@@ -70,6 +87,7 @@ def _convert(fields: Mapping[str, Any], model: type[RequestT], *, strict: bool) 
     unsafe = (error for name, value in fields.items() for error in _unsafe(name, value, 1))
     if found := list(islice(unsafe, MAX_ERRORS)):
         raise invalid_request(*found)
+    fields = {name: float(value) if isinstance(value, Decimal) else value for name, value in fields.items()}
     try:
         request = msgspec.convert(fields, model, strict=strict)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: a name with half a surrogate pair
@@ -128,8 +146,22 @@ def _unsafe(path: str, value: Any, depth: int) -> Iterator[FieldError]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _unsafe(f"{path[:MAX_SHOWN]}.{index}", item, depth + 1)
-    elif isinstance(value, float) and not math.isfinite(value):
+    elif isinstance(value, Decimal) and not _in_range(value):
         yield FieldError(fit_to_store(path), "is a number out of range")
+
+
+def _number(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:  # an exponent that no machine reads
+        return Decimal("Infinity")
+
+
+def _in_range(value: Decimal) -> bool:
+    if not value.is_finite():
+        return False
+    exponent = value.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -MAX_DECIMALS and abs(value) <= MAX_NUMBER
 
 
 def fit_to_store(text: str, length: int = MAX_SHOWN) -> str:

@@ -9,7 +9,7 @@ as $$
     select row(
         p_transaction.id, p_transaction.user_id, p_transaction.type, p_transaction.status,
         p_transaction.amount, p_transaction.balance_before, p_transaction.balance_after,
-        p_transaction.app_id, p_transaction.description, p_transaction.metadata,
+        p_transaction.app_id, p_transaction.description, _credits.shown_metadata(p_transaction.metadata),
         p_transaction.idempotency_key, p_transaction.created_at, p_transaction.completed_at,
         p_transaction.balance_after - p_transaction.free_after, p_transaction.free_after,
         p_transaction.total_spent_after, p_transaction.version, p_replayed

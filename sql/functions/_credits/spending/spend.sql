@@ -50,12 +50,16 @@ begin
                      then 'amount: must be a whole number from 1 to 1000000000.'
                  when r.app_id is null or length(r.app_id) not between 1 and 100
                      then 'app_id: must have 1 to 100 characters.'
+                 when r.app_id collate "C" !~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'
+                     then 'app_id: must be letters and digits of ASCII, with . _ - after the first.'
                  when r.description is null or length(r.description) not between 1 and 500
                      then 'description: must have 1 to 500 characters.'
                  when length(r.idempotency_key) not between 1 and 255
                      then 'idempotency_key: must have 1 to 255 characters.'
-                 when jsonb_typeof(r.metadata) <> 'object'
-                     then 'metadata: must be an object.'
+                 when not _credits.is_plain_key(r.idempotency_key)
+                     then 'idempotency_key: must have visible characters only, with blanks between them.'
+                 when r.metadata is not null
+                     then 'metadata: ' || _credits.metadata_error(r.metadata)
              end as detail
          ) as invalid
     ), posted as (

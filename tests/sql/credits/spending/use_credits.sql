@@ -2,7 +2,7 @@
 -- may pay first in credits/daily_grant.sql.
 begin;
 \ir ../../setup.psql
-select plan(47);
+select plan(61);
 
 select make_users('ada', 'bob', 'cleo');
 select give_paid('ada', 30);
@@ -139,6 +139,20 @@ select invalid_ok(
       (repeat('a', 101), 'an app of 101 characters is refused')
   ) as c (app_id, description);
 select invalid_ok(
+    format('1, %L, %L', app_id, 'A question'),
+    'app_id: must be letters and digits of ASCII, with . _ - after the first.', description
+)
+  from (values
+      ('my app', 'an app with a blank is refused'),
+      ('ada@example.com', 'so is an address'),
+      ('chät', 'and a letter that is not of ASCII'),
+      ('-chat', 'an app begins with a letter or a digit'),
+      ('.', 'a dot alone is none'),
+      (e'chat\n', 'a line end is no end')
+  ) as c (app_id, description);
+select lives_ok(format('select credits.use_credits(1, %L, %L)', app_id, 'A question'), app_id || ' is the name of an app')
+  from (values ('chat'), ('Chat-2'), ('com.example.chat_app'), ('7')) as c (app_id);
+select invalid_ok(
     format('1, %L, %L', 'chat', text), 'description: must have 1 to 500 characters.', description
 )
   from (values
@@ -153,6 +167,11 @@ select invalid_ok(
       ('', 'an empty key is refused'), (repeat('a', 256), 'a key of 256 characters is refused')
   ) as c (key, description);
 select invalid_ok(
+    format('1, %L, %L, %L', 'chat', 'A question', e'k\u200b'),
+    'idempotency_key: must have visible characters only, with blanks between them.',
+    'a key with an invisible character is refused'
+);
+select invalid_ok(
     format('1, %L, %L, null, %L', 'chat', 'A question', metadata), 'metadata: must be an object.', description
 )
   from (values
@@ -160,24 +179,39 @@ select invalid_ok(
       ('"a"', 'a string as metadata is refused')
   ) as c (metadata, description);
 select invalid_ok(
+    format('1, %L, %L, null, %L', 'chat', 'A question', jsonb_build_object('a', repeat('x', 4088))),
+    'metadata: must have at most 4096 bytes as PostgreSQL writes it.', 'long metadata is refused'
+);
+select invalid_ok(
     '0, null, null, null, null, 999', 'amount: must be a whole number from 1 to 1000000000.',
     'what is invalid is said before anything else'
 );
-select is((balance_of('bob') ->> 'version')::int, 2, 'all of it changes nothing');
+select is((balance_of('bob') ->> 'version')::int, 6, 'all of it changes nothing');
 
 select lives_ok(
-    format('select credits.use_credits(1, %L, %L, %L, %L)', repeat('ä', 100), repeat('€', 500), repeat('k', 255), '{}'),
+    format('select credits.use_credits(1, %L, %L, %L, %L)', repeat('a', 100), repeat('€', 500), repeat('ä', 255), '{}'),
     'characters are counted, not bytes, and the longest of everything is taken'
 );
 select refused_ok(
     $$ select credits.use_credits(1000000000, 'chat', 'A book') $$, 'PT402', 'insufficient_credits',
-    'Insufficient credits: 1000000000 required, 179 available.', 'the largest amount that there is has only to be there'
+    'Insufficient credits: 1000000000 required, 175 available.', 'the largest amount that there is has only to be there'
 );
 select lives_ok($$ select credits.use_credits(1, 'c', 'd', 'k') $$, 'the shortest of everything is taken');
 select lives_ok(
-    $$ select credits.use_credits(178, 'chat', 'The rest') $$, 'so is the rest of the balance in one'
+    $$ select credits.use_credits(174, 'chat', 'The rest') $$, 'so is the rest of the balance in one'
 );
 select ledger_is_sound();
+reset role;
+select throws_ok(
+    format(
+        $$ update credits.transactions set %s where user_id = %L $$, change, id_of('bob')
+    ), '23514', null, description
+)
+  from (values
+      ('metadata = jsonb_build_object(''a'', repeat(''x'', 4088))', 'the table itself bounds metadata'),
+      ('app_id = ''my app''', 'and keeps the form of an app')
+  ) as c (change, description);
+set local role mana_backend;
 
 
 -- The owner: the version that was decided upon
@@ -213,7 +247,7 @@ select refused_ok(
 );
 select is(
     balance_of('ada') ->> 'version' || balance_of('bob') ::text,
-    '5{"balance": 0, "version": 5, "total_spent": 180, "total_earned": 180, "free_credits_remaining": 0}',
+    '5{"balance": 0, "version": 9, "total_spent": 180, "total_earned": 180, "free_credits_remaining": 0}',
     'what one user spends, no other has lost'
 );
 
