@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 # SQL functions raise these codes, see the SQLSTATE 'PT' + status.
 CODES: dict[str, tuple[int, str, str]] = {
     "invalid_request": (400, "The request is not valid", "VALIDATION"),
+    "weak_password": (400, "The password is too easy to guess", "WEAK_PASSWORD"),
     "authentication_required": (401, "Authentication is required", "UNAUTHORIZED"),
     "invalid_token": (401, "The access token is not valid", "TOKEN_INVALID"),
     "token_expired": (401, "The access token has expired", "TOKEN_EXPIRED"),

@@ -50,10 +50,15 @@ _IMPLIED = {
 
 
 class Limit(Enum):
-    """Which tighter limit a route has beside the general one."""
+    """Which tighter limit a route has beside the general one.
+
+    A route that checks a password or a code has PASSWORD: what is tried there is also counted for the account.
+    """
 
     GENERAL = "general"
+    REGISTRATION = "registration"
     PASSWORD = "password"
+    ACCOUNT = "account"  # not of a route: what PASSWORD counts for an account, from all addresses
     REFRESH = "refresh"
 
 

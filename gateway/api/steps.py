@@ -23,6 +23,7 @@ class After:
 
 
 digest_password = Before("digest_password", "password_digest", of="password", slow=True)
+digest_new_password = Before("digest_new_password", "password_digest", of="password", slow=True)
 set_refresh_ttl = Before("set_refresh_ttl", "refresh_ttl")
 
 sign_access_token = After("sign_access_token")

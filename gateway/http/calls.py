@@ -8,7 +8,7 @@ from aiohttp import web
 from gateway.api.route import Route
 from gateway.database import refusals
 from gateway.database.calls import Reply
-from gateway.http import bodies, callers, steps
+from gateway.http import bodies, callers, guesses, steps
 from gateway.http.addresses import client_address
 from gateway.http.parsing import fit_to_store
 from gateway.http.responses import JSON, REQUEST_ID, VERDICT, Handler
@@ -22,6 +22,7 @@ def handler(route: Route) -> Handler:
     identify = callers.strategy(route.access, bodies.reader(route))
     before = [steps.BEFORE[step] for step in route.before]
     after = [steps.AFTER[step] for step in route.after]
+    guarded = guesses.guard(route)
     statement, parameters = route.statement, route.parameters
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -39,12 +40,13 @@ def handler(route: Route) -> Handler:
         for prepare in before:
             prepare(values, services.settings)
         values |= {"user_id": caller.user_id, "claims": caller.claims, "context": _context(request, address)}
-        reply = await services.database.call(statement, [_encode(values[name]) for name in parameters])
+        async with guarded(services.guesses, caller, model, address):
+            reply = await services.database.call(statement, [_encode(values[name]) for name in parameters])
 
-        services.metrics.count(reply.events)
-        if reply.status >= 400:
-            # A refusal that left a trace: raising it in the database would have rolled the trace back.
-            raise refusals.refused(**msgspec.json.decode(reply.body))
+            services.metrics.count(reply.events)
+            if reply.status >= 400:
+                # A refusal that left a trace: raising it in the database would have rolled the trace back.
+                raise refusals.refused(**msgspec.json.decode(reply.body))
         for follow in after:
             reply = follow(reply, request, model, services)
         return _response(reply)

@@ -17,6 +17,7 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import RedisError
 
 PREFIX = "mana"  # of every key: Redis lets us reach no others
+REMEMBERED = 10_000  # names in memory, about a megabyte
 _SCRIPT = Path(__file__).with_name("count_requests.lua")
 
 
@@ -62,12 +63,19 @@ class Counter(Protocol):
         The verdict is that one's; if the request is allowed, the first one's.
         """
 
+    async def remember(self, name: str, seconds: int) -> None:
+        """Remember a name for so long."""
+
+    async def remembers(self, name: str) -> bool:
+        """Whether a name is remembered."""
+
 
 class MemoryCounter:
     """Counts in memory, with the library ``limits``."""
 
     def __init__(self) -> None:
         self._strategy = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._remembered: dict[str, float] = {}  # until when, oldest first
 
     async def count(self, scope: str, counted: Sequence[Counted]) -> Verdict:
         """See Counter."""
@@ -75,6 +83,17 @@ class MemoryCounter:
             if not await self._strategy.hit(_item(allowance), scope, name):
                 return await self._verdict(allowance, scope, name, allowed=False)
         return await self._verdict(*_first(counted, scope), allowed=True)
+
+    async def remember(self, name: str, seconds: int) -> None:
+        """See Counter."""
+        self._remembered.pop(name, None)
+        self._remembered[name] = time.monotonic() + seconds
+        if len(self._remembered) > REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+
+    async def remembers(self, name: str) -> bool:
+        """See Counter."""
+        return time.monotonic() < self._remembered.get(name, 0.0)
 
     async def _verdict(self, allowance: Allowance, scope: str, name: str, *, allowed: bool) -> Verdict:
         stats = await self._strategy.get_window_stats(_item(allowance), scope, name)
@@ -102,6 +121,14 @@ class RedisCounter:
         return Verdict(
             allowance.amount, remaining, _seconds(reset / 1000, allowance), allowance.window, allowed=not refused
         )
+
+    async def remember(self, name: str, seconds: int) -> None:
+        """See Counter."""
+        await self._client.set(f"{PREFIX}/remembered/{name}", 1, ex=seconds)
+
+    async def remembers(self, name: str) -> bool:
+        """See Counter."""
+        return bool(await self._client.exists(f"{PREFIX}/remembered/{name}"))
 
     async def is_up(self) -> bool:
         """Whether Redis answers."""

@@ -1,9 +1,10 @@
-"""How many requests a client's networks may make."""
+"""How many requests a client's networks may make, and how many attempts an account has."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TypeVar
 
 import structlog
 from redis.asyncio import ConnectionPool
@@ -18,7 +19,13 @@ from gateway.settings.serving import Settings
 REDIS_TIMEOUT = 0.2  # seconds
 REDIS_RETRY_AFTER = 1.0  # seconds that Redis is left alone after it failed
 
+# The second window of an account: at the defaults 50 attempts an hour, besides 10 a minute.
+LONG = 60  # windows
+LONG_SHARE = 5  # times the amount of one
+
 _log = structlog.get_logger()
+
+T = TypeVar("T")
 
 
 class Limiter:
@@ -30,9 +37,10 @@ class Limiter:
 
     def __init__(self, settings: Settings, on_refusal: Callable[[Limit], None]) -> None:
         self._window = settings.rate_limit_window
-        self._enabled = settings.rate_limit_max > 0
+        self.enabled = settings.rate_limit_max > 0
         self._amounts = {
             Limit.GENERAL: settings.rate_limit_max,
+            Limit.REGISTRATION: settings.rate_limit_auth_max,
             Limit.PASSWORD: settings.rate_limit_auth_max,
             Limit.REFRESH: 3 * settings.rate_limit_auth_max,
         }
@@ -47,12 +55,30 @@ class Limiter:
 
         Returns None if limits are off or Redis is down.
         """
-        if not self._enabled:
+        if not self.enabled:
             return None
         verdict = await self._count(Limit.GENERAL, "all", self._counted(Limit.GENERAL, address))
         if limit is not Limit.GENERAL:
             verdict = await self._count(limit, route, self._counted(limit, address))
         return verdict
+
+    async def check_account(self, account: str) -> None:
+        """Count an attempt at what only the owner of this account knows. Raises Problem too_many_requests."""
+        amount = self._amounts[Limit.PASSWORD]
+        short, long = Allowance(amount, self._window), Allowance(LONG_SHARE * amount, LONG * self._window)
+        await self._count(Limit.ACCOUNT, "account", [(short, account), (long, account)])
+
+    async def remember(self, name: str, seconds: int) -> None:
+        """Remember a name. In memory as well, for when Redis is away."""
+        await self._memory.remember(name, seconds)
+        if self._redis:
+            await self._ask_redis(self._redis.remember(name, seconds))
+
+    async def remembers(self, name: str) -> bool:
+        """Whether a name is remembered."""
+        return await self._memory.remembers(name) or bool(
+            self._redis and await self._ask_redis(self._redis.remembers(name))
+        )
 
     async def look_for_redis(self) -> None:
         """See whether a lost Redis is back. Without traffic, no request would find out."""
@@ -70,7 +96,7 @@ class Limiter:
         return [(Allowance(share * amount, self._window), network) for network, share in networks(address)]
 
     async def _count(self, limit: Limit, scope: str, counted: Sequence[Counted]) -> Verdict | None:
-        verdict = await self._count_in_redis(scope, counted)
+        verdict = await self._ask_redis(self._redis.count(scope, counted)) if self._redis else None
         if verdict is None:
             if self._redis and limit is Limit.GENERAL:
                 return None
@@ -84,12 +110,13 @@ class Limiter:
             )
         return verdict
 
-    async def _count_in_redis(self, scope: str, counted: Sequence[Counted]) -> Verdict | None:
-        """The verdict; None without Redis, and while it is away."""
+    async def _ask_redis(self, question: Coroutine[None, None, T]) -> T | None:
+        """The answer; None while Redis is away."""
         if not self._redis or time.monotonic() - self._redis_failed_at <= REDIS_RETRY_AFTER:
+            question.close()
             return None
         try:
-            verdict = await self._redis.count(scope, counted)
+            answer = await question
         except (RedisError, OSError, RuntimeError) as error:  # the last is uvloop's, of a reset connection
             self._redis_failed_at = time.monotonic()
             self.redis_up = False
@@ -98,7 +125,7 @@ class Limiter:
             await self._redis.drop_idle()
             return None
         self.redis_up = True
-        return verdict
+        return answer
 
 
 def _redis(settings: Settings) -> RedisCounter:

@@ -79,7 +79,8 @@ def _add_headers(response: web.StreamResponse, request: web.Request) -> None:
     headers["X-Request-Id"] = request[REQUEST_ID]
     verdict = request.get(VERDICT)
     if verdict:
-        headers.update(verdict.headers)
+        for name, value in verdict.headers.items():
+            headers.setdefault(name, value)  # an account that has run out shows its own
 
 
 def _record(request: web.Request, response: web.StreamResponse, seconds: float, code: str | None) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.api.statements import HEALTH
 from gateway.database.database import Database
+from gateway.http.guesses import Guesses
 from gateway.http.metrics import Metrics
 from gateway.http.rate_limits import Limiter
 from gateway.problems import OperatorError, Problem
@@ -37,6 +38,7 @@ class Services:
     tokens: TokenIssuer
     keys: KeySource
     limiter: Limiter
+    guesses: Guesses
     metrics: Metrics
 
 
@@ -52,8 +54,9 @@ def services(settings: Settings) -> Callable[[web.Application], AsyncIterator[No
         ttl = int(settings.access_token_ttl.total_seconds())
         tokens = TokenIssuer(keys.current, settings.jwt_issuer, settings.jwt_audience, ttl)
         limiter = Limiter(settings, lambda limit: metrics.limited.labels(limit.value).inc())
+        guesses = Guesses(limiter, settings.password_pepper)
         database = Database(settings.database_url, settings.database_connections, settings.password_connections)
-        app[SERVICES] = Services(settings, database, tokens, keys, limiter, metrics)
+        app[SERVICES] = Services(settings, database, tokens, keys, limiter, guesses, metrics)
         try:
             async with database.running(), _background(keys.follow()), _background(_gauge(database, limiter, metrics)):
                 await _check_database(database)

@@ -69,7 +69,7 @@ class Settings:
         "RATE_LIMIT_AUTH_MAX",
         parsers.whole(1, 10**9),
         "10",
-        "logins and registrations each; three times as many refreshes",
+        "logins, registrations, and attempts at one account; three times as many refreshes",
     )
     trusted_proxies: int = setting(
         "TRUSTED_PROXIES", parsers.whole(0, 10), "0", "proxies in front that append to X-Forwarded-For"

@@ -12,7 +12,7 @@ from gateway.problems import CODES
 from harness.places import ROOT
 
 STATUSES = {
-    400: {"invalid_request"},
+    400: {"invalid_request", "weak_password"},
     401: {
         "authentication_required", "invalid_token", "token_expired", "session_ended", "account_disabled",
         "role_changed", "invalid_credentials", "invalid_refresh_token",

@@ -21,6 +21,7 @@ AfterStep: TypeAlias = Callable[[Reply, web.Request, Request | None, Services], 
 
 BEFORE: dict[steps.Before, BeforeStep] = {
     steps.digest_password: users.digest_password,
+    steps.digest_new_password: users.digest_new_password,
     steps.set_refresh_ttl: sessions.set_refresh_ttl,
 }
 AFTER: dict[steps.After, AfterStep] = {

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.problems import FieldError, Problem
 from gateway.settings.serving import Settings
 from gateway.tokens import passwords
+from gateway.tokens.weak_passwords import weakness
 
 
 def digest_password(values: dict[str, Any], settings: Settings) -> None:
     """Replaces the password with its digest."""
     values["password_digest"] = passwords.digest(settings.password_pepper, values.pop("password"))
+
+
+def digest_new_password(values: dict[str, Any], settings: Settings) -> None:
+    """Replaces a password that is being chosen with its digest. Raises Problem weak_password with the reason."""
+    reason = weakness(values["password"], (values.get("email"), values.get("name")))
+    if reason:
+        detail = f"This password is too easy to guess. {reason}"
+        raise Problem("weak_password", detail, (FieldError("password", f"is too easy to guess. {reason}"),))
+    digest_password(values, settings)

@@ -14,6 +14,7 @@ from gateway.operate.migrate import connect
 from gateway.problems import OperatorError
 from gateway.settings.variables import read_secret
 from gateway.tokens import passwords
+from gateway.tokens.weak_passwords import weakness
 
 
 @click.group()
@@ -32,6 +33,8 @@ def create(email: str, name: str | None, password: str) -> None:
         address, checked = new_email(email), new_password(password)
     except ValueError as error:
         raise OperatorError(str(error)) from error
+    if reason := weakness(checked, (address, name)):
+        raise OperatorError(f"this password is too easy to guess: {reason}")
     digest = passwords.digest(_pepper(), checked)
     with connect(admin_url()) as connection:
         row = connection.execute(

@@ -290,6 +290,8 @@ async def test_a_created_user_can_log_in_and_has_credits(database: Database, cli
         ("no address", PASSWORD, "must be an e-mail address"),
         ("short@example.com", "1234567", "must have 8 to 128 characters"),
         ("long@example.com", "x" * 129, "must have 8 to 128 characters"),
+        ("weak@example.com", "password", "this password is too easy to guess: This is a top-10 common password."),
+        ("ada.lovelace@example.com", "ada.lovelace", "this password is too easy to guess: It is made of your e-mail"),
     ],
 )
 def test_a_user_that_may_not_register_cannot_be_created(
@@ -375,7 +377,7 @@ def test_routes_are_a_table_with_one_line_each() -> None:
 
 def test_routes_show_their_steps_besides_the_call() -> None:
     lines = {line.split()[2]: line for line in mana("routes").stdout.splitlines()}
-    assert lines["api.log_in"].endswith("password  digest_password, set_refresh_ttl, sign_access_token")
+    assert lines["api.log_in"].endswith("password      digest_password, set_refresh_ttl, sign_access_token")
     assert lines["api.use_credits"].endswith("count_spent")
     assert lines["api.list_packages"].endswith("general")
 
