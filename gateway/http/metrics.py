@@ -21,6 +21,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 # Labels to create at the start: a counter that appears with its first event never shows an increase.
 EVENTS = ("registered", "logged_in", "login_failed", "logged_out", "refresh_token_reused")
+DROPPED = ("late", "too_large", "crowded")
 GRANTS = ("signup_bonus", "daily_grant")
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -58,6 +59,16 @@ class Metrics:
         for grant in GRANTS:
             self.granted.labels(grant)
         self.spent = Counter("mana_credits_spent", "Credits spent over HTTP", registry=self._registry)
+        self.open_connections = Gauge(
+            "mana_http_connections", "Connections of clients that are open",
+            registry=self._registry, multiprocess_mode="livesum",
+        )  # fmt: skip
+        self.dropped = Counter(
+            "mana_http_connections_dropped", "Connections closed before a request was complete", ["reason"],
+            registry=self._registry,
+        )  # fmt: skip
+        for reason in DROPPED:
+            self.dropped.labels(reason)
         self.redis_up = Gauge(
             "mana_redis_up", "0 while memory keeps the limits that Redis should",
             registry=self._registry, multiprocess_mode="livemin",

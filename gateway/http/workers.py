@@ -22,9 +22,10 @@ from aiohttp import web
 from prometheus_client.multiprocess import mark_process_dead
 
 from gateway import logs
-from gateway.http import health, responses
+from gateway.http import health
 from gateway.http.app import create_app
 from gateway.http.metrics import MULTIPROCESS
+from gateway.http.protocol import Room, Runner, raise_file_limit
 from gateway.problems import OperatorError
 from gateway.settings.serving import Settings
 
@@ -43,19 +44,25 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
     ``announce`` gets the address once it answers. Raises OperatorError when it cannot start.
     """
     logs.configure(settings.log_level)
+    room = raise_file_limit()
     if settings.workers > 1:
         # SO_REUSEPORT would also share a port with another service, so first see that it is free.
         _listen(settings, shared=False).close()
     listener = _listen(settings, shared=settings.workers > 1)
     port = listener.getsockname()[1]
+
+    def ready() -> None:
+        announce(address)
+        _log.info("file_limit", before=room.before, files=room.files, connections=room.connections)
+
     address = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{port}"  # noqa: S104
     try:
         if settings.workers == 1:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_work(settings, listener, lambda: announce(address)))
+                runner.run(_work(settings, room, listener, ready))
         else:
             # The port stays ours through the listener, which itself never listens.
-            _Supervisor(replace(settings, port=port), lambda: announce(address)).run()
+            _Supervisor(replace(settings, port=port), room, ready).run()
     finally:
         listener.close()
 
@@ -76,21 +83,14 @@ def _listen(settings: Settings, shared: bool) -> socket.socket:
     return listener
 
 
-async def _work(settings: Settings, listener: socket.socket, ready: Callable[[], None]) -> None:
+async def _work(settings: Settings, room: Room, listener: socket.socket, ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
 
     app = create_app(settings)
-    runner = _Runner(
-        app,
-        access_log=None,
-        shutdown_timeout=DRAINED_WITHIN,
-        auto_decompress=False,
-        max_field_size=16 * 1024,  # a token of MAX_LENGTH and its scheme must fit
-        keepalive_timeout=75,
-    )
+    runner = Runner(app, room, DRAINED_WITHIN)
     try:
         await runner.setup()
         await web.SockSite(runner, listener, backlog=BACKLOG).start()
@@ -103,44 +103,12 @@ async def _work(settings: Settings, listener: socket.socket, ready: Callable[[],
         await runner.cleanup()
 
 
-class _Protocol(web.RequestHandler):
-    """Answers malformed HTTP with a problem, where aiohttp would quote it in plain text."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionError("an answer is under way") from exc
-        response = responses.refusal(status)
-        response.force_close()
-        return response
-
-
-class _Server(web.Server):
-    def __call__(self) -> web.RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
-
-
-class _Runner(web.AppRunner):
-    """aiohttp has no public way to choose the protocol: the server that it makes is turned into ours."""
-
-    async def _make_server(self) -> web.Server:
-        server = await super()._make_server()
-        server.__class__ = _Server
-        return server
-
-
 class _Supervisor:
     """Starts the workers, starts another for one that dies, and stops them all."""
 
-    def __init__(self, settings: Settings, ready: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, room: Room, ready: Callable[[], None]) -> None:
         self._settings = settings
+        self._room = room
         self._announce = ready
         self._context = multiprocessing.get_context("spawn")
         self._stopping = threading.Event()
@@ -168,7 +136,7 @@ class _Supervisor:
             shutil.rmtree(directory, ignore_errors=True)
 
     def _start(self) -> SpawnProcess:
-        process = self._context.Process(target=_run_worker, args=(self._settings, os.getpid(), self._up))
+        process = self._context.Process(target=_run_worker, args=(self._settings, self._room, os.getpid(), self._up))
         process.start()
         return process
 
@@ -195,7 +163,7 @@ class _Supervisor:
                 worker.join()
 
 
-def _run_worker(settings: Settings, supervisor: int, up: Semaphore) -> None:
+def _run_worker(settings: Settings, room: Room, supervisor: int, up: Semaphore) -> None:
     """The main function of a worker process."""
     logs.configure(settings.log_level)
     # A Ctrl-C in a terminal reaches the whole group; the supervisor alone decides when we stop.
@@ -204,7 +172,7 @@ def _run_worker(settings: Settings, supervisor: int, up: Semaphore) -> None:
     listener = _listen(settings, shared=True)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_work(settings, listener, up.release))
+            runner.run(_work(settings, room, listener, up.release))
     except OperatorError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)  # noqa: T201

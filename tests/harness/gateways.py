@@ -30,8 +30,16 @@ EVERY_GATEWAY = pytest.mark.parametrize("either_gateway", ["direct", "pgbouncer"
 class Gateway:
     """`mana serve` as a process. Everything it wrote is in ``output``."""
 
-    def __init__(self, database_url: str, environment: Mapping[str, str] | None = None, *, forked: bool = True) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        environment: Mapping[str, str] | None = None,
+        *,
+        forked: bool = True,
+        files: tuple[int, int] | None = None,
+    ) -> None:
         self._forked = forked
+        self._files = files
         self.database_url = database_url
         self.data_dir = Path(tempfile.mkdtemp(prefix="mana-test-"))
         KeyDirectory(self.data_dir / "keys").generate()
@@ -54,7 +62,9 @@ class Gateway:
         self._up.clear()
         ours, theirs = os.pipe()
         try:
-            self.process = programs.start(["serve"], self._environment, theirs, theirs, forked=self._forked)
+            self.process = programs.start(
+                ["serve"], self._environment, theirs, theirs, forked=self._forked, files=self._files
+            )
         finally:
             os.close(theirs)
         self._reader = threading.Thread(target=self._read, args=(ours,), daemon=True)

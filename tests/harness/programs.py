@@ -71,10 +71,15 @@ def start(
     cwd: Path | None = None,
     *,
     forked: bool = True,
+    files: tuple[int, int] | None = None,
 ) -> subprocess.Popen[str] | Forked:
-    """Start `mana` in a session of its own, in this environment and in nothing of ours, without input."""
-    if not forked or any(name.startswith(_READ_AT_START) for name in environment):
-        command = [sys.executable, "-m", "gateway", *arguments]
+    """Start `mana` in a session of its own, in this environment and in nothing of ours, without input.
+
+    ``files`` are the soft and the hard limit of files that it may open.
+    """
+    if not forked or files or any(name.startswith(_READ_AT_START) for name in environment):
+        limited = ["prlimit", "--nofile={}:{}".format(*files)] if files else []
+        command = [*limited, sys.executable, "-m", "gateway", *arguments]
         return subprocess.Popen(
             command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd, text=True,
             start_new_session=True,
