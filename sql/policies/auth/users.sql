@@ -8,6 +8,12 @@ create policy "the auth functions see and change every user" on auth.users
     using (true)
     with check (true);
 
+drop policy if exists "the auditor sees which users there are" on auth.users;
+create policy "the auditor sees which users there are" on auth.users
+    for select to mana_auditor
+    using (true);
+
 revoke all on auth.users from public;
 grant select, insert on auth.users to mana_auth;
 grant update (role, updated_at, disabled_at) on auth.users to mana_auth;
+grant select (id) on auth.users to mana_auditor;

@@ -18,5 +18,6 @@ grant update (
     balance, free_credits_remaining, total_earned, total_spent, version, last_daily_reset_at, updated_at
 ) on credits.balances to mana_ledger;
 grant select (
-    user_id, balance, free_credits_remaining, total_earned, total_spent, version, created_at
+    user_id, balance, free_credits_remaining, total_earned, total_spent, version,
+    last_daily_reset_at, created_at, updated_at
 ) on credits.balances to mana_auditor;

@@ -17,5 +17,5 @@ revoke all on credits.ledger_entries from public;
 revoke update, delete, truncate on credits.ledger_entries from mana_owner;
 grant select, insert on credits.ledger_entries to mana_ledger;
 grant select (
-    user_id, transaction_id, entry_no, debit_account, credit_account, amount
+    user_id, transaction_id, entry_no, debit_account, credit_account, amount, xact_id
 ) on credits.ledger_entries to mana_auditor;

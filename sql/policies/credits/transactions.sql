@@ -18,6 +18,6 @@ revoke all on credits.transactions from public;
 revoke delete, truncate on credits.transactions from mana_owner;
 grant select, insert on credits.transactions to mana_ledger;
 grant select (
-    user_id, id, type, amount, balance_before, balance_after, free_after, total_spent_after,
-    version, grant_window, app_id, idempotency_key, created_at
+    user_id, id, type, status, amount, balance_before, balance_after, free_after, total_spent_after,
+    version, grant_window, app_id, idempotency_key, created_at, completed_at
 ) on credits.transactions to mana_auditor;

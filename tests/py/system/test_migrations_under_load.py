@@ -44,8 +44,12 @@ MANY = 1_000_000  # credits
 # Users with a session, who have had the signup bonus.
 ROWS = """
 create temp view many as
-select lpad(to_hex(n), 32, '0')::uuid as id, n || '@example.com' as email, sha256(n::text::bytea) as bytes
-  from generate_series(1, 50000) as n;
+select lpad(to_hex(n), 32, '0')::uuid as id, n || '@example.com' as email, sha256(n::text::bytea) as bytes,
+       -- of this moment, as base.uuid_v7 makes it
+       (lpad(to_hex(now_us / 1000), 12, '0') || '7' || lpad(to_hex(now_us % 1000 * 4096 / 1000), 3, '0')
+        || '8' || lpad(to_hex(n), 15, '0'))::uuid as transaction_id
+  from generate_series(1, 50000) as n
+ cross join cast(extract(epoch from now()) * 1000000 as bigint) as now_us;
 
 insert into auth.users (id, email, created_at, updated_at) select id, email, now(), now() from many;
 insert into auth.sessions (user_id, id, refresh_secret, created_at, last_activity_at, expires_at)
@@ -57,10 +61,10 @@ insert into credits.balances (user_id, free_credits_remaining, total_earned, ver
                               last_daily_reset_at, created_at, updated_at)
 select id, 150, 150, 1, now(), now(), now() from many;
 insert into credits.transactions (user_id, id, type, amount, balance_before, balance_after, free_after,
-                                  total_spent_after, version, grant_window, description, created_at)
-select id, id, 'bonus', 150, 0, 150, 150, 0, 1, 0, 'Signup bonus', now() from many;
+                                  total_spent_after, version, grant_window, description, created_at, completed_at)
+select id, transaction_id, 'bonus', 150, 0, 150, 150, 0, 1, 0, 'Signup bonus', now(), now() from many;
 insert into credits.ledger_entries (user_id, transaction_id, entry_no, debit_account, credit_account, amount)
-select id, id, 1, 'signup_grants', 'free', 150 from many;
+select id, transaction_id, 1, 'signup_grants', 'free', 150 from many;
 """
 
 

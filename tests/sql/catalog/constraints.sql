@@ -60,6 +60,7 @@ select set_eq(
     ('credits.balances',          'CHECK ((version >= 0))'),
     ('credits.balances',          'FOREIGN KEY (user_id) REFERENCES auth.users(id)'),
     ('credits.balances',          'PRIMARY KEY (user_id)'),
+    ('credits.ledger_checks',     'PRIMARY KEY (user_id)'),
     ('credits.ledger_entries',
      'CHECK (((debit_account = ANY (ARRAY[''free''::credits.account, ''paid''::credits.account])) <> (credit_account '
      '= ANY (ARRAY[''free''::credits.account, ''paid''::credits.account]))))'),
@@ -119,6 +120,7 @@ select set_eq(
     $$
     values
     ('auth.refresh_tokens',       'CREATE btree (user_id, session_id)'),
+    ('credits.ledger_entries',    'CREATE brin (xact_id) WITH (pages_per_range=''32'', autosummarize=''on'')'),
     ('credits.transactions',      'CREATE UNIQUE btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL)'),
     ('credits.transactions',      'CREATE UNIQUE btree (user_id, grant_window) WHERE (grant_window IS NOT NULL)')
     $$,
@@ -140,6 +142,8 @@ select set_eq(
     ('auth.two_factor_auth',      'enabled_at'),
     ('auth.users',                'name disabled_at deleted_at'),
     ('auth.verification_tokens',  'used_at'),
+    ('credits.ledger_checks',     'grant_window'),
+    ('credits.ledger_entries',    'xact_id'),
     ('credits.packages',          'description stripe_price_id'),
     ('credits.purchases',         'package_id stripe_payment_intent_id completed_at'),
     ('credits.transactions',      'grant_window app_id metadata idempotency_key completed_at')
@@ -164,6 +168,7 @@ select set_eq(
     ('credits.balances',      'total_earned',            '0'),
     ('credits.balances',      'total_spent',             '0'),
     ('credits.balances',      'version',                 '0'),
+    ('credits.ledger_entries', 'xact_id',                '((pg_current_xact_id())::text)::bigint'),
     ('credits.packages',      'active',                  'true'),
     ('credits.packages',      'sort_order',              '0'),
     ('credits.purchases',     'status',                  '''pending''::credits.purchase_status'),

@@ -40,6 +40,7 @@ select set_eq(
     ('auth.users',               'rawdD', 'ra',  '',     '',      '',      '',     '',    ''),
     ('auth.verification_tokens', 'rawdD', '',    '',     '',      '',      '',     '',    ''),
     ('credits.balances',         'rawdD', '',    'ra',   '',      '',      '',     '',    ''),
+    ('credits.ledger_checks',    'rawdD', '',    '',     'ra',    '',      '',     '',    ''),
     ('credits.ledger_entries',   'ra',    '',    'ra',   '',      '',      '',     '',    ''),
     ('credits.packages',         'rawdD', '',    'ra',   '',      '',      '',     '',    ''),
     ('credits.purchases',        'rawdD', '',    'r',    '',      '',      '',     '',    ''),
@@ -73,12 +74,17 @@ select set_eq(
      'balance free_credits_remaining last_daily_reset_at total_earned total_spent updated_at version'),
     ('credits.settings',       'mana_ledger',  'update', 'daily_free_credits signup_bonus updated_at'),
     ('credits.balances',       'mana_auditor', 'select',
-     'balance created_at free_credits_remaining total_earned total_spent user_id version'),
+     'balance created_at free_credits_remaining last_daily_reset_at total_earned total_spent updated_at user_id '
+     'version'),
+    ('credits.ledger_checks',  'mana_auditor', 'update',
+     'balance_after checked_at free_after grant_window total_spent_after transaction_id version'),
+    ('credits.settings',       'mana_auditor', 'select', 'daily_free_credits updated_at'),
+    ('auth.users',             'mana_auditor', 'select', 'id'),
     ('credits.ledger_entries', 'mana_auditor', 'select',
-     'amount credit_account debit_account entry_no transaction_id user_id'),
+     'amount credit_account debit_account entry_no transaction_id user_id xact_id'),
     ('credits.transactions',   'mana_auditor', 'select',
-     'amount app_id balance_after balance_before created_at free_after grant_window id idempotency_key '
-     'total_spent_after type user_id version')
+     'amount app_id balance_after balance_before completed_at created_at free_after grant_window id idempotency_key '
+     'status total_spent_after type user_id version')
     $$,
     'each role holds exactly its privileges on single columns'
 );
@@ -103,12 +109,12 @@ select set_eq(
     $$,
     $$
     values
-    ('base.clock()',                                  'mana_owner', 'invoker', 'volatile',  'auth ledger'),
+    ('base.clock()',                                  'mana_owner', 'invoker', 'volatile',  'auditor auth ledger'),
     ('base.note_event(text,bigint)',                  'mana_owner', 'invoker', 'volatile',  'auth ledger'),
     ('base.refusal(text,text)',                       'mana_owner', 'invoker', 'immutable', 'auth gateway ledger'),
     ('base.refuse(text,text)',                        'mana_owner', 'invoker', 'stable',    'auth gateway ledger'),
     ('base.take_notes()',                             'mana_owner', 'invoker', 'volatile',  'gateway'),
-    ('base.uuid_v7(timestamp with time zone)',        'mana_owner', 'invoker', 'volatile',  'auth ledger'),
+    ('base.uuid_v7(timestamp with time zone)',        'mana_owner', 'invoker', 'volatile',  'auditor auth ledger'),
 
     ('auth.acts_for(uuid)',                           'mana_auth', 'invoker', 'stable',    'ledger'),
     ('auth.act_as(uuid)',                             'mana_auth', 'definer', 'volatile',  'backend'),
@@ -139,6 +145,7 @@ select set_eq(
     ('_auth.session_refusal(timestamp with time zone,timestamp with time zone,timestamp with time zone,'
      'timestamp with time zone,auth.user_role,text)', 'mana_auth', 'invoker', 'volatile',  ''),
 
+    ('credits.check_ledger(boolean)',                 'mana_auditor', 'definer', 'volatile', ''),
     ('credits.configure(bigint,bigint)',              'mana_ledger', 'definer', 'volatile', ''),
     ('credits.get_balance()',                         'mana_ledger', 'definer', 'volatile', 'backend gateway'),
     ('credits.get_balances(uuid[],boolean)',          'mana_ledger', 'definer', 'volatile', 'gateway'),
@@ -163,8 +170,9 @@ select set_eq(
     ('_credits.is_plain_key(text)',                   'mana_ledger', 'invoker', 'immutable', ''),
     ('_credits.lock_balances(uuid[],boolean)',        'mana_ledger', 'invoker', 'volatile', ''),
     ('_credits.metadata_error(jsonb)',                'mana_ledger', 'invoker', 'immutable', ''),
+    ('_credits.find_discrepancies(boolean)',          'mana_auditor', 'invoker', 'stable', ''),
     ('_credits.next_moment(timestamp with time zone,timestamp with time zone)',
-                                                      'mana_ledger', 'invoker', 'stable',   ''),
+                                                      'mana_ledger', 'invoker', 'stable',   'auditor'),
     ('_credits.post_movements(credits.movement[])',   'mana_ledger', 'invoker', 'volatile', ''),
     ('_credits.receipt(credits.transactions,boolean)', 'mana_ledger', 'invoker', 'immutable', ''),
     ('_credits.require_user()',                       'mana_ledger', 'invoker', 'stable',   ''),
@@ -216,10 +224,11 @@ select set_eq(
     $$,
     $$
     values
-    ('base',       'owner', 'UC'), ('base', 'auth', 'U'), ('base', 'ledger', 'U'), ('base', 'gateway', 'U'),
+    ('base',       'owner', 'UC'), ('base', 'auth', 'U'), ('base', 'ledger', 'U'), ('base', 'auditor', 'U'),
+    ('base',       'gateway', 'U'),
     ('_auth',      'owner', 'UC'), ('_auth', 'auth', 'U'),
-    ('_credits',   'owner', 'UC'), ('_credits', 'ledger', 'U'),
-    ('auth',       'owner', 'UC'), ('auth', 'auth', 'U'), ('auth', 'ledger', 'U'),
+    ('_credits',   'owner', 'UC'), ('_credits', 'ledger', 'U'), ('_credits', 'auditor', 'U'),
+    ('auth',       'owner', 'UC'), ('auth', 'auth', 'U'), ('auth', 'ledger', 'U'), ('auth', 'auditor', 'U'),
     ('auth',       'gateway', 'U'), ('auth', 'backend', 'U'),
     ('credits',    'owner', 'UC'), ('credits', 'auth', 'U'), ('credits', 'ledger', 'U'), ('credits', 'auditor', 'U'),
     ('credits',    'gateway', 'U'), ('credits', 'backend', 'U'), ('credits', 'reader', 'U'),

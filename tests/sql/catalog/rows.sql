@@ -19,6 +19,8 @@ select user_id, gen_random_uuid(), null, 100, 100, null, 'pending', base.clock()
 insert into credits.packages
 values (gen_random_uuid(), 'pgTAP', null, 1, 1, null, true, 0, base.clock(), base.clock());
 
+select * from credits.check_ledger(p_full => true);
+
 -- Every table, with the column that says whose a row is.
 create view tap.tables as
 select c.oid::regclass as relation,
@@ -159,9 +161,12 @@ select set_eq(
     values
     ('credits.balances',       'mana_auditor',   '11111', '-----', '-----', '-----'),
     ('credits.transactions',   'mana_auditor',   '11111', '-----', '-----', '-----'),
-    ('credits.ledger_entries', 'mana_auditor',   '11111', '-----', '-----', '-----')
+    ('credits.ledger_entries', 'mana_auditor',   '11111', '-----', '-----', '-----'),
+    ('credits.ledger_checks',  'mana_auditor',   '11111', '11111', '11111', '-----'),
+    ('credits.settings',       'mana_auditor',   '11111', '-----', '-----', '-----'),
+    ('auth.users',             'mana_auditor',   '11111', '-----', '-----', '-----')
     $$,
-    'mana_auditor reads the books of everybody and writes nothing'
+    'mana_auditor reads the books of everybody and writes what it found'
 );
 
 select set_eq(

@@ -1,8 +1,9 @@
 -- Called by trusted backends, and by gateways of release 0.1 while they are being replaced.
 --
--- The balance of the user of this transaction, as credits.get_balances has it.
+-- The balance of the user of this transaction, as credits.get_balances has it, in a read-only
+-- transaction as well.
 --
--- Locks   the user's balance row when a grant is due, nothing otherwise.
+-- Locks   the user's balance row when a grant is due that it may pay, nothing otherwise.
 -- Raises  PT401 authentication_required
 --         PT404 not_found              the user has no account
 create or replace function credits.get_balance()

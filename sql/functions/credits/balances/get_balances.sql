@@ -1,7 +1,8 @@
 -- Called by credits.get_balance and api.get_balance.
 --
 -- The balances of many users of this transaction; one is a batch of one. Daily grants that are due are
--- paid first. With p_wait, a user without an account is refused. Without p_wait, a user who is missing
+-- paid first. A read-only transaction pays nothing and shows the balance as it is: next_daily_credits_at
+-- is past then. With p_wait, a user without an account is refused. Without p_wait, a user who is missing
 -- from the result has to be asked for alone: a grant is due to a balance that is locked, or there is no
 -- account.
 --
@@ -23,10 +24,12 @@ declare
           from credits.balances as b
          where b.user_id = any (p_user_ids) and _credits.due_window(b, v_now) is not null
     );
-    v_paid  uuid[] := '{}';
+    v_paid  uuid[] := '{}';  -- or as good as paid
     v_found bigint;
 begin
-    if v_due <> '{}' then
+    if current_setting('transaction_read_only') = 'on' then
+        v_paid := v_due;
+    elsif v_due <> '{}' then
         v_paid := (_credits.lock_balances(v_due, p_wait)).locked;
     end if;
 

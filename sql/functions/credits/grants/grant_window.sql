@@ -1,4 +1,5 @@
--- Called by _credits.due_window, _credits.balance_summary and credits.verify_ledger.
+-- Called by _credits.due_window, _credits.balance_summary, _credits.find_discrepancies and
+-- credits.check_ledger.
 --
 -- Which 24-hour window since the account's creation p_at is in, counted from 0. 24 hours, not
 -- calendar days: no time zone and no drift.

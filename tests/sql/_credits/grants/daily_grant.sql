@@ -2,7 +2,7 @@
 -- touches the balance first (credits.lock_balance, credits.get_balance, credits.grant_window).
 begin;
 \ir ../../setup.psql
-select plan(48);
+select plan(50);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus', 'hal');
 
@@ -106,6 +106,22 @@ select is(
     read_at('ada', '2030-01-07 12:00Z'), '164, next 2030-01-08 00:00:00', 'nor a second one when the time comes again'
 );
 select ledger_is_sound();
+
+
+-- A transaction that may only read
+
+savepoint read_only;
+select set_clock('2030-01-08 00:00Z');
+set local transaction_read_only = on;
+select credits.get_balance() as balance \gset read_only_
+rollback to savepoint read_only;
+select is(
+    :'read_only_balance'::text, '(0,164,165,1,5,"2030-01-08 00:00:00+00",5)',
+    'a grant that is due is not paid, and the balance is shown as it is'
+);
+select is(
+    read_at('ada', '2030-01-08 00:00Z'), '169, next 2030-01-09 00:00:00', 'the next that may write pays it'
+);
 
 
 -- The clock stands still at the edge

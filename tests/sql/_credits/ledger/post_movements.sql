@@ -12,7 +12,7 @@ language sql
 as $$
     select count(*)
       from _credits.post_movements(array(
-               select row(user_id, 'bonus', 'adjustments', 1, 0, 'A gift', null, null, null, null, null)::credits.movement
+               select row(user_id, 'adjustment', 'adjustments', 1, 0, 'A gift', null, null, null, null, null)::credits.movement
                  from unnest(p_user_ids) as user_id
            ))
 $$;

@@ -81,35 +81,42 @@ update credits.balances set balance = 2, total_earned = 2, version = 1 where use
 select found_ok(
     'empty',
     array[
-        'balance_differs_from_ledger: free 0, paid 2; entries say free 0, paid 0',
-        'totals_differ_from_transactions: earned 2, spent 0, version 1; transactions say 0, 0, 0'
+        'balance_differs_from_ledger: free 0, paid 2, changed 2030-01-01 00:00:00+00;'
+        ' the last transaction says free 0, paid 0, 2030-01-01 00:00:00+00',
+        'totals_differ_from_transactions: earned 2, spent 0, version 1; the last transaction says 0, 0, 0'
     ],
     'a balance without any entry'
 );
 
 update credits.balances set balance = balance + 1 where user_id = id_of('balance');
 select found_ok(
-    'balance', array['balance_differs_from_ledger: free 0, paid 21; entries say free 0, paid 20'],
+    'balance', array[
+        'balance_differs_from_ledger: free 0, paid 21, changed 2030-01-01 00:00:00.000003+00;'
+        ' the last transaction says free 0, paid 20, 2030-01-01 00:00:00.000003+00'
+    ],
     'a balance off by one'
 );
 
 update credits.balances set balance = balance - 1, free_credits_remaining = 1 where user_id = id_of('free');
 select found_ok(
-    'free', array['balance_differs_from_ledger: free 1, paid 19; entries say free 0, paid 20'],
+    'free', array[
+        'balance_differs_from_ledger: free 1, paid 19, changed 2030-01-01 00:00:00.000003+00;'
+        ' the last transaction says free 0, paid 20, 2030-01-01 00:00:00.000003+00'
+    ],
     'a credit in the wrong part'
 );
 
 update credits.balances set total_spent = 159 where user_id = id_of('totals');
 select found_ok(
     'totals',
-    array['totals_differ_from_transactions: earned 180, spent 159, version 3; transactions say 180, 160, 3'],
+    array['totals_differ_from_transactions: earned 180, spent 159, version 3; the last transaction says 180, 160, 3'],
     'totals that are not the sums'
 );
 
 update credits.balances set version = 4 where user_id = id_of('version');
 select found_ok(
     'version',
-    array['totals_differ_from_transactions: earned 180, spent 160, version 4; transactions say 180, 160, 3'],
+    array['totals_differ_from_transactions: earned 180, spent 160, version 4; the last transaction says 180, 160, 3'],
     'a version without a transaction'
 );
 
@@ -118,7 +125,8 @@ select found_ok(
     'negative',
     array[
         'negative_balance: free -10, paid 30',
-        'balance_differs_from_ledger: free -10, paid 30; entries say free 0, paid 20'
+        'balance_differs_from_ledger: free -10, paid 30, changed 2030-01-01 00:00:00.000003+00;'
+        ' the last transaction says free 0, paid 20, 2030-01-01 00:00:00.000003+00'
     ],
     'a negative part'
 );
@@ -128,7 +136,8 @@ select found_ok(
     'debt',
     array[
         'negative_balance: free 30, paid -10',
-        'balance_differs_from_ledger: free 30, paid -10; entries say free 0, paid 20'
+        'balance_differs_from_ledger: free 30, paid -10, changed 2030-01-01 00:00:00.000003+00;'
+        ' the last transaction says free 0, paid 20, 2030-01-01 00:00:00.000003+00'
     ],
     'the other part negative'
 );
@@ -137,6 +146,7 @@ delete from credits.balances where user_id = id_of('no_balance');
 select found_ok(
     'no_balance',
     array[
+        'user_without_account: the user has no balance row',
         'transaction_without_balance (another): the user has no balance row',
         'transaction_without_balance (the last): the user has no balance row'
     ],
@@ -152,8 +162,7 @@ select found_ok(
     array[
         'transaction_without_entries (the last): amount -160',
         'running_totals_are_not_the_sums (the last): free 0, spent 160;'
-        ' up to here the entries say 150 and the transactions 160',
-        'balance_differs_from_ledger: free 0, paid 20; entries say free 150, paid 30'
+        ' the one before had free 150, spent 0, and the entries say free 0'
     ],
     'a transaction without entries'
 );
@@ -163,14 +172,13 @@ delete from credits.ledger_entries
 select found_ok(
     'amount',
     array[
-        'entries_differ_from_amount (the last): amount -160; entries say -150',
-        'balance_differs_from_ledger: free 0, paid 20; entries say free 0, paid 30'
+        'entries_differ_from_amount (the last): amount -160; entries say -150'
     ],
     'an entry that is missing'
 );
 
 update credits.ledger_entries
-   set user_id = id_of('ada'), entry_no = 1
+   set user_id = id_of('ada')
  where user_id = id_of('foreign') and transaction_id = last_of('foreign') and entry_no = 2;
 select is(
     (select array_agg(problem || ': ' || detail order by problem)
@@ -181,19 +189,17 @@ select is(
 select found_ok(
     'ada',
     array[
-        format('entry_without_transaction (another): the transaction is user %s''s', id_of('foreign')),
-        'balance_differs_from_ledger: free 0, paid 20; entries say free 0, paid 10'
+        format('entry_without_transaction (another): the transaction is user %s''s', id_of('foreign'))
     ],
     'it is missed by the one and found with the other'
 );
 
 insert into credits.ledger_entries
-values (id_of('orphan'), gen_random_uuid(), 1, 'sales', 'paid', 5);
+values (id_of('orphan'), gen_random_uuid(), 2, 'sales', 'paid', 5);
 select found_ok(
     'orphan',
     array[
-        'entry_without_transaction (another): there is no such transaction',
-        'balance_differs_from_ledger: free 0, paid 20; entries say free 0, paid 25'
+        'entry_without_transaction (another): there is no such transaction'
     ],
     'an entry to no transaction'
 );
@@ -216,7 +222,7 @@ select is(
 insert into credits.ledger_entries
 values (id_of('nothing'), last_of('nothing'), 3, 'free', 'usage', 0);
 select found_ok(
-    'nothing', array['entry_moves_nothing_of_the_user (the last): 0 from free to usage'], 'an entry of 0'
+    'nothing', array['entry_is_not_valid (the last): entry 3: 0 from free to usage'], 'an entry of 0'
 );
 
 
@@ -226,7 +232,14 @@ update credits.transactions
    set balance_after = 19, free_after = 0
  where user_id = id_of('sum') and id = last_of('sum');
 select found_ok(
-    'sum', array['balance_after_is_not_the_sum (the last): 180 and -160 make 19'], 'a balance after that is not the sum'
+    'sum',
+    array[
+        'balance_after_is_not_the_sum (the last): 180 and -160 make 19',
+        'balance_differs_from_ledger: free 0, paid 20, changed 2030-01-01 00:00:00.000003+00;'
+        ' the last transaction says free 0, paid 19, 2030-01-01 00:00:00.000003+00',
+        'totals_differ_from_transactions: earned 180, spent 160, version 3; the last transaction says 179, 160, 3'
+    ],
+    'a balance after that is not the sum'
 );
 
 update credits.transactions
@@ -234,7 +247,12 @@ update credits.transactions
  where user_id = id_of('chain') and id = last_of('chain');
 select found_ok(
     'chain',
-    array['chain_is_broken (the last): starts at 179, version 3; the one before ended at 180, version 2'],
+    array[
+        'chain_is_broken (the last): starts at 179, version 3; the one before ended at 180, version 2',
+        'balance_differs_from_ledger: free 0, paid 20, changed 2030-01-01 00:00:00.000003+00;'
+        ' the last transaction says free 0, paid 19, 2030-01-01 00:00:00.000003+00',
+        'totals_differ_from_transactions: earned 180, spent 160, version 3; the last transaction says 179, 160, 3'
+    ],
     'a balance before that is not the balance after of the one before'
 );
 
@@ -256,9 +274,7 @@ delete from credits.ledger_entries as e using removed as r where (e.user_id, e.t
 select found_ok(
     'gone',
     array[
-        'chain_is_broken (the last): starts at 180, version 3; the one before ended at 150, version 1',
-        'balance_differs_from_ledger: free 0, paid 20; entries say free 0, paid -10',
-        'totals_differ_from_transactions: earned 180, spent 160, version 3; transactions say 150, 160, 3'
+        'chain_is_broken (the last): starts at 180, version 3; the one before ended at 150, version 1'
     ],
     'a transaction that is gone with its entries'
 );
@@ -267,11 +283,24 @@ update credits.transactions set idempotency_key = 'k-1' where user_id = id_of('k
 select found_ok('key', array['idempotency_key_twice: 2 transactions have one key'], 'a key that was used twice');
 
 update credits.transactions set grant_window = 0 where user_id = id_of('window') and type = 'purchase';
-select found_ok('window', array['grant_twice_in_a_window: 2 grants in window 0'], 'two grants in one window');
+select found_ok(
+    'window',
+    array[
+        'grant_twice_in_a_window (another): window 0; a grant before it is for window 0',
+        'type_differs_from_entries (another): purchase of 30 with sales, window 0'
+    ],
+    'two grants in one window'
+);
 
 update credits.transactions set grant_window = 1 where user_id = id_of('late') and type = 'bonus';
 select found_ok(
-    'late', array['grant_outside_its_window (another): window 1, created 2030-01-01 00:00:00.000001+00'],
+    'late',
+    array[
+        'grant_outside_its_window (another): window 1, created 2030-01-01 00:00:00.000001+00',
+        'type_differs_from_entries (another): bonus of 150 with signup_grants, window 1',
+        'daily_reset_differs_from_grants: last reset 2030-01-01 00:00:00+00;'
+        ' the account is of 2030-01-01 00:00:00+00 and its last grant of window 1'
+    ],
     'a grant outside of its window'
 );
 
