@@ -177,7 +177,7 @@ class LocalPostgres:
         unfinished.mkdir(mode=0o700)
         account.own(unfinished)
         try:
-            private_files.write(password_file, private_files.secret(self.directory / "password"))
+            private_files.replace(password_file, private_files.secret(self.directory / "password"))
             account.own(password_file)
             command = [str(binaries / "initdb"), "--pgdata", str(unfinished), "--username", "postgres"]
             command += ["--pwfile", str(password_file), "--auth", "scram-sha-256"]

@@ -63,8 +63,8 @@ class TokenIssuer:
     def verify(self, token: str) -> Caller:
         """The caller that the token names. Raises Problem invalid_token or token_expired.
 
-        A verified token is cached until it expires or the keys change: the same bytes and keys have the
-        same outcome.
+        A verified token is cached until it expires, its key ends or the keys change: until then, the same bytes
+        and keys have the same outcome.
         """
         keys = self._keys()
         if keys is not self._verified_with:
@@ -83,7 +83,8 @@ class TokenIssuer:
             if len(token) > MAX_LENGTH or not _FORM.fullmatch(token):
                 raise jwt.InvalidTokenError("too long, or no token")
             header = jwt.get_unverified_header(token)
-            key = keys.public_key(str(header.get("kid", "")))
+            kid = str(header.get("kid", ""))
+            key = keys.public_key(kid)
             # One algorithm and one type, whatever a token claims about itself (RFC 8725, sections 3.1
             # and 3.11).
             if key is None or header.get("alg") != ALGORITHM or header.get("typ") != TYPE:
@@ -102,7 +103,8 @@ class TokenIssuer:
                 raise jwt.InvalidTokenError("no times")
             if str(uuid.UUID(claims["sessionId"])) != claims["sessionId"]:
                 raise jwt.InvalidTokenError("no session")
-            return float(claims["exp"] + LEEWAY), Caller(str(uuid.UUID(claims["sub"])), _payload(token))
+            ends = min(float(claims["exp"] + LEEWAY), keys.verifies_until(kid))
+            return ends, Caller(str(uuid.UUID(claims["sub"])), _payload(token))
         except jwt.ExpiredSignatureError as error:
             raise Problem("token_expired", "Token expired. Refresh it.") from error
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, OverflowError) as error:

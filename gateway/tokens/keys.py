@@ -11,11 +11,12 @@ import base64
 import fcntl
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -80,6 +81,11 @@ class KeyRing:
         """The key that verifies tokens of this kid; None if it is unknown or has expired."""
         key = self._keys.get(kid)
         return key.public if key and key.verifies(time.time()) else None
+
+    def verifies_until(self, kid: str) -> float:
+        """When the key of this kid ends, in seconds since 1970; never is infinite."""
+        end = self._keys[kid].verifies_until
+        return math.inf if end is None else end
 
     def jwks(self) -> dict[str, object]:
         """All keys that verify now or will, as a JSON Web Key Set."""
@@ -162,6 +168,29 @@ class KeyDirectory:
                 (self.directory / f"{entry.kid}.pem").unlink(missing_ok=True)
             return new
 
+    def revoke(self, kid: str, bits: int) -> str | None:
+        """Remove a key at once: nothing that it signed verifies any longer, and its file is deleted.
+
+        If no key would be left to sign, the one that waits does so at once; if there is none, a new one is made
+        and its kid returned. Raises OperatorError when there is no key ``kid``.
+        """
+        with self._changing():
+            entries = self.entries()
+            revoked = next((entry for entry in entries if entry.kid == kid), None)
+            if revoked is None:
+                raise OperatorError(f"there is no key {kid}", hint="run: mana keys list")
+            kept = [entry for entry in entries if entry is not revoked]
+            now = time.time()
+            made = None
+            if all(entry.verifies_until is not None for entry in kept):
+                made = self._create(bits)
+                kept.append(ManifestEntry(made, now, max(now, revoked.signs_from)))
+            elif not any(entry.signs_from <= now for entry in kept):
+                kept[-1] = replace(kept[-1], signs_from=now)
+            self._write_manifest(kept)
+            (self.directory / f"{kid}.pem").unlink(missing_ok=True)
+            return made
+
     def describe(self) -> list[str]:
         """One line a key: its kid and its current use."""
         now = time.time()
@@ -194,12 +223,12 @@ class KeyDirectory:
         pem = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        private_files.write(self.directory / f"{kid}.pem", pem.decode())
+        private_files.create(self.directory / f"{kid}.pem", pem.decode())
         return kid
 
     def _write_manifest(self, entries: list[ManifestEntry]) -> None:
         text = json.dumps([asdict(entry) for entry in entries], indent=2)
-        private_files.write(self.directory / MANIFEST, text)
+        private_files.replace(self.directory / MANIFEST, text)
 
 
 def from_pem(private_pem: str, public_pems: str) -> KeyRing:

@@ -16,7 +16,7 @@ from gateway.tokens.keys import MINIMUM_BITS, PUBLISHED_FOR, KeyDirectory
 
 @click.group()
 def keys() -> None:
-    """Make and rotate the keys that sign access tokens (in DATA_DIR/keys)."""
+    """Make, rotate and revoke the keys that sign access tokens (in DATA_DIR/keys)."""
 
 
 _bits = click.option("--bits", default=MINIMUM_BITS, show_default=True, help="Size; a larger key signs more slowly.")
@@ -34,7 +34,8 @@ def _key_directory() -> KeyDirectory:
 def generate(bits: int, environment: bool, secrets: Path | None) -> None:
     """Make the first key. It signs at once.
 
-    With --env: write .env for docker compose, each secret drawn at random. An existing .env is never overwritten.
+    With --env: write .env for docker compose, each secret drawn at random. An existing .env or secret is never
+    overwritten, and nothing is written then.
     """
     if secrets and not environment:
         raise click.UsageError("--secrets needs --env")
@@ -65,6 +66,22 @@ def rotate(bits: int, lead: int, token_ttl: timedelta) -> None:
     entry = _key_directory().rotate(bits, lead, ttl)
     click.echo(entry.kid)
     step(f"published now, signs in {lead} seconds; the keys before it verify {ttl + 60} seconds longer")
+
+
+@keys.command()
+@click.argument("kid")
+@_bits
+def revoke(kid: str, bits: int) -> None:
+    """Remove a key at once, because somebody else has it. No token that it signed is accepted any longer.
+
+    Running gateways notice within two seconds. Users of the refused tokens refresh and go on. If no other key can
+    sign, a new one is made; services that verify tokens themselves learn it when their cache of the published keys
+    ends, after 5 minutes at most.
+    """
+    made = _key_directory().revoke(kid, bits)
+    if made:
+        click.echo(made)
+    step(f"revoked{'; the new key signs in its place' if made else ''}")
 
 
 @keys.command("list")

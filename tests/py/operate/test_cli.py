@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import subprocess
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -21,6 +23,7 @@ from gateway.settings.maintenance import MAINTENANCE_VARIABLES
 from gateway.settings.migration import MIGRATION_VARIABLES
 from gateway.settings.serving import Settings
 from gateway.settings.variables import variables
+from harness import programs
 from harness.clients import PASSWORD, Service, assert_problem
 from harness.databases import Cluster, Database
 from harness.gateways import PEPPER, Gateway
@@ -58,7 +61,8 @@ COMMANDS = commands(main)
 
 def test_the_commands_of_the_readme_are_there() -> None:
     for line in (
-        "run", "serve", "migrate status", "migrate apply", "migrate rollback", "keys generate", "keys rotate", "psql",
+        "run", "serve", "migrate status", "migrate apply", "migrate rollback", "keys generate", "keys rotate",
+        "keys revoke", "psql",
         "user create", "user make-admin", "user disable", "ledger verify", "settings", "routes",
         "backup", "backup list", "restore", "maintain",
     ):  # fmt: skip
@@ -486,6 +490,63 @@ def test_its_secrets_can_be_files(tmp_path: Path) -> None:
     assert sorted(files) == sorted(STACK_SECRETS)
     assert len(set(files.values())) == len(files)
     assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", [name.lower() for name in STACK_SECRETS])
+def test_no_secret_in_a_file_is_ever_replaced(tmp_path: Path, name: str) -> None:
+    """With .env moved away, say: the pepper and the passphrase of the backups are in use all the same."""
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    (tmp_path / "secrets" / name).write_text("in use")
+    done = mana("keys", "generate", "--env", "--secrets", "secrets", cwd=tmp_path)
+    assert_failed(done, rf"secrets/{name} exists already", "move it away; the secret is in use")
+    assert [path.name for path in (tmp_path / "secrets").iterdir()] == [name]
+    assert (tmp_path / "secrets" / name).read_text() == "in use"
+    assert not (tmp_path / ".env").exists()
+
+
+def test_an_empty_directory_of_secrets_is_closed_to_others(tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets").chmod(0o755)
+    assert mana("keys", "generate", "--env", "--secrets", "secrets", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o711, 0o707])
+def test_a_directory_that_others_use_gets_no_secrets(tmp_path: Path, mode: int) -> None:
+    directory = tmp_path / "secrets"
+    directory.mkdir()
+    (directory / "of others").write_text("")
+    directory.chmod(mode)
+    done = mana("keys", "generate", "--env", "--secrets", "secrets", cwd=tmp_path)
+    assert_failed(
+        done, rf"other accounts can enter secrets \(mode {mode:o}\)", "chmod 700 secrets, or name another one"
+    )
+    assert [path.name for path in directory.iterdir()] == ["of others"]
+    assert directory.stat().st_mode & 0o777 == mode
+    assert not (tmp_path / ".env").exists()
+
+
+@pytest.mark.parametrize("before", [None, "PASSWORD_PEPPER=in use\n"], ids=["there was none", "there was one"])
+def test_an_env_that_the_shell_has_emptied_is_named_and_not_filled(tmp_path: Path, before: str | None) -> None:
+    """`mana keys generate --env > .env`: the shell opens the file before the command starts."""
+    if before is not None:
+        (tmp_path / ".env").write_text(before)
+    with (tmp_path / ".env").open("w") as output, (tmp_path / "errors").open("w") as errors:
+        process = programs.start(["keys", "generate", "--env"], {"PATH": os.environ["PATH"]}, output, errors, tmp_path)
+        assert process.wait(30) == 1
+    error, hint = (tmp_path / "errors").read_text().splitlines()
+    assert error == "error: standard output is .env itself, which the shell has emptied; no secret was drawn"
+    assert hint.startswith("hint:  restore .env from its copy")
+    assert (tmp_path / ".env").read_text() == ""
+
+
+def test_two_at_once_draw_one_set_of_secrets(tmp_path: Path) -> None:
+    for _ in range(5):
+        with ThreadPoolExecutor(4) as pool:
+            done = list(pool.map(lambda _: mana("keys", "generate", "--env", cwd=tmp_path), range(4)))
+        assert sorted(each.returncode for each in done) == [0, 1, 1, 1]
+        assert [path.name for path in tmp_path.iterdir()] == [".env"]
+        (tmp_path / ".env").unlink()
 
 
 def test_psql_runs_as_administrator_and_keeps_the_password_out_of_the_command_line(database: Database) -> None:

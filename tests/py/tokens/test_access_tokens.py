@@ -21,16 +21,21 @@ KEY, OTHER_KEY = (generate_private_key(65537, 2048) for _ in range(2))
 
 
 class Keys:
-    """A key ring of one key."""
+    """A key ring of one key, which has an end if a test gives it one."""
 
     def __init__(self, key: RSAPrivateKey) -> None:
         self._key = key
+        self.end = math.inf
 
     def signing_key(self) -> tuple[str, RSAPrivateKey]:
         return "k", self._key
 
     def public_key(self, kid: str) -> Any:
-        return self._key.public_key() if kid == "k" else None
+        return self._key.public_key() if kid == "k" and access_tokens.time.time() < self.end else None
+
+    def verifies_until(self, kid: str) -> float:
+        assert kid == "k"
+        return self.end
 
 
 class World:
@@ -116,6 +121,18 @@ def test_what_was_verified_is_remembered(world: World) -> None:
     callers = {world.issuer.verify(token) for _ in range(3)}
     assert len(callers) == 1
     assert world.verified == [token]
+
+
+@pytest.mark.parametrize("remembered", [False, True], ids=["not seen before", "remembered"])
+def test_a_token_ends_with_its_key(world: World, remembered: bool) -> None:
+    world.keys.end = world.now + 60
+    token = world.token(exp=int(world.now) + 10**9)  # a thief of the key chooses the token's end
+    if remembered:
+        assert world.refusal(token) is None
+    world.now += 59.999
+    assert world.refusal(token) is None
+    world.now += 0.001
+    assert world.refusal(token) == "invalid_token"
 
 
 def test_the_oldest_is_forgotten_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
