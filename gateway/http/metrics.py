@@ -69,6 +69,9 @@ class Metrics:
         )  # fmt: skip
         for reason in DROPPED:
             self.dropped.labels(reason)
+        self.log_lines_lost = Counter(
+            "mana_log_lines_lost", "Lines of the log that could not be written", registry=self._registry
+        )
         self.redis_up = Gauge(
             "mana_redis_up", "0 while memory keeps the limits that Redis should",
             registry=self._registry, multiprocess_mode="livemin",

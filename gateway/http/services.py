@@ -13,6 +13,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from gateway import logs
 from gateway.api.statements import HEALTH
 from gateway.database.database import Database
 from gateway.http.guesses import Guesses
@@ -111,6 +112,7 @@ async def _gauge(database: Database, limiter: Limiter, metrics: Metrics) -> None
     while True:
         await limiter.look_for_redis()
         metrics.redis_up.set(limiter.redis_up)
+        metrics.log_lines_lost.inc(logs.take_lost())
         for lane in database.lanes:
             metrics.calls.labels(lane.name, "waiting").set(lane.waiting)
             metrics.calls.labels(lane.name, "in_flight").set(lane.in_flight)

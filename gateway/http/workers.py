@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -34,6 +35,7 @@ KILLED_AFTER = 15.0  # seconds that a worker gets in all, once it takes no more 
 RESTARTED_AFTER = 0.2  # seconds
 NOT_SET_UP = 78  # exit code of a worker that would fail again (EX_CONFIG)
 BACKLOG = 1024  # connections
+MEMORY = "/dev/shm"  # noqa: S108 - the directory in it is ours alone
 
 _log = structlog.get_logger()
 
@@ -119,8 +121,9 @@ class _Supervisor:
         """Until SIGINT or SIGTERM. Raises OperatorError when a worker finds that it cannot start."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._stopping.set())
-        # Workers add up their metrics in files of this directory.
-        directory = tempfile.mkdtemp(prefix="mana-metrics-")
+        # Workers add up their metrics in files of this directory. They map them, and on a disk that becomes full
+        # such a file kills its worker: so it is in memory where it can be.
+        directory = tempfile.mkdtemp(prefix="mana-metrics-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None)
         os.environ[MULTIPROCESS] = directory
         try:
             self._workers = [self._start() for _ in range(self._settings.workers)]
@@ -174,8 +177,8 @@ def _run_worker(settings: Settings, room: Room, supervisor: int, up: Semaphore) 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_work(settings, room, listener, up.release))
     except OperatorError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)  # noqa: T201
+        with contextlib.suppress(OSError):  # the exit code tells it as well
+            os.write(2, "".join(f"error: {line}\n" for line in str(error).splitlines()).encode())
         sys.exit(NOT_SET_UP)
 
 

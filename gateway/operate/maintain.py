@@ -15,6 +15,7 @@ import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+from gateway import logs
 from gateway.operate import backup
 from gateway.problems import OperatorError
 from gateway.settings.maintenance import Maintenance
@@ -47,6 +48,9 @@ class Metrics:
             "mana_ledger_account_total", "Credits on an account, as credits.account_totals says", ["account"],
             registry=self.registry,
         )  # fmt: skip
+        self.log_lines_lost = Counter(
+            "mana_log_lines_lost", "Lines of the log that could not be written", registry=self.registry
+        )
         self.disk_free = Gauge(
             "mana_disk_free_ratio", "Free part of the disk, of 1", ["directory"], registry=self.registry
         )
@@ -134,6 +138,7 @@ async def _verify_ledger(url: str, settings: Maintenance, metrics: Metrics) -> N
 
 async def _beat(url: str, settings: Maintenance, metrics: Metrics) -> None:
     while True:
+        metrics.log_lines_lost.inc(logs.take_lost())
         try:
             async with await backup.connect(url) as connection:
                 await connection.execute("select pg_logical_emit_message(true, 'mana', 'heartbeat')")
