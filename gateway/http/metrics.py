@@ -20,7 +20,10 @@ MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"  # set by `mana serve` before workers 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 # Labels to create at the start: a counter that appears with its first event never shows an increase.
-EVENTS = ("registered", "logged_in", "login_failed", "logged_out", "refresh_token_reused")
+EVENTS = (
+    "registered", "logged_in", "login_failed", "login_refused", "logged_out",
+    "refresh_refused", "refresh_token_repeated", "refresh_token_reused",
+)  # fmt: skip
 DROPPED = ("late", "too_large", "crowded")
 GRANTS = ("signup_bonus", "daily_grant")
 

@@ -181,6 +181,7 @@ async def test_a_disabled_user_is_told_only_with_the_right_password(
     database.query("select auth.set_disabled(%s, true)", session.email)
     assert_problem(await either_service.login(session.email), 401, "account_disabled")
     assert_problem(await either_service.login(session.email, "not her password"), 401, "invalid_credentials")
+    assert events(database, session.user_id)[-3:] == ["disabled", "login_refused", "login_failed"]
 
 
 async def test_a_deleted_user_cannot_log_in(database: Database, either_service: Service, session: Session) -> None:
@@ -233,6 +234,7 @@ async def test_a_retry_seconds_later_gets_the_same_successor(database: Database,
     # Real seconds pass too: leave some of the ten to a slow machine.
     database.move_clock(timedelta(seconds=5))
     assert (await refreshed(session)).refresh_token == first.refresh_token
+    assert events(database, session.user_id)[-1] == "refresh_token_repeated"
     assert tokens(database, session) == (2, 1)
 
 
@@ -415,8 +417,9 @@ async def test_a_logout_by_bearer_ends_the_session_everywhere(database: Database
     await assert_works(session)
     reply = await session.post("/api/v1/auth/logout")
     assert (reply.status, reply.body) == (200, {"message": "Logged out successfully"})
-    await assert_ended(session)
     assert events(database, session.user_id)[-1] == "logged_out"
+    await assert_ended(session)
+    assert events(database, session.user_id)[-1] == "refresh_refused"
 
 
 async def test_a_logout_by_refresh_token_ends_the_session_everywhere(session: Session) -> None:

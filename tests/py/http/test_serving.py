@@ -25,6 +25,7 @@ from psycopg import sql
 
 from gateway.api.route import Limit
 from gateway.api.table import ROUTES
+from gateway.http.metrics import EVENTS
 from harness.clients import Reply, Service, Session, assert_problem
 from harness.databases import Cluster, Database
 from harness.doors import held_balance, waiting_for_a_lock
@@ -460,23 +461,28 @@ async def test_metrics_count_what_happened_to_accounts_and_credits(database: Dat
         async with Service(gateway.url) as service:
             session = await service.new_session()
             await service.login(session.email, "a wrong password")
+            closed = await service.new_session()
+            database.query("select auth.set_disabled(%s, true)", closed.email)
+            await service.login(closed.email)
+            await service.refresh(closed.refresh_token)
             for _ in range(2):
                 assert (await session.use(7, idempotencyKey="once")).status == 200
             assert (await session.use(1000)).status == 402
             await together(*(session.use(1) for _ in range(20)))
-            first = await service.refresh(session.refresh_token)
+            for _ in range(2):
+                first = await service.refresh(session.refresh_token)
             await service.refresh(first.body["refreshToken"])
             assert (await service.refresh(session.refresh_token)).status == 401
             database.move_clock(timedelta(days=1))
             await (await service.session(session.email)).balance()
             database.move_clock(timedelta(0))
             text = (await service.get("/metrics", headers={"Connection": "close"})).text
-    events = {
-        event: sample(text, "mana_security_events_total", event=event)
-        for event in ("registered", "logged_in", "login_failed", "refresh_token_reused")
-    }
-    assert events == {"registered": 1, "logged_in": 2, "login_failed": 1, "refresh_token_reused": 1}
-    assert sample(text, "mana_credits_granted_total", grant="signup_bonus") == 150
+    events = {event: sample(text, "mana_security_events_total", event=event) for event in EVENTS}
+    assert events == {
+        "registered": 2, "logged_in": 3, "login_failed": 1, "login_refused": 1, "logged_out": 0,
+        "refresh_refused": 1, "refresh_token_repeated": 1, "refresh_token_reused": 1,
+    }  # fmt: skip
+    assert sample(text, "mana_credits_granted_total", grant="signup_bonus") == 300
     assert sample(text, "mana_credits_granted_total", grant="daily_grant") == 5
     assert sample(text, "mana_credits_spent_total") == 27, "a replay spends nothing"
     assert sample(text, "mana_problems_total", code="insufficient_credits") == 1
@@ -487,7 +493,7 @@ async def test_what_alerts_look_for_is_there_before_it_happens(database: Databas
     with Gateway(database.gateway_url, {"WORKERS": "2"}) as gateway:
         async with Service(gateway.url) as service:
             text = (await service.get("/metrics")).text
-    for event in ("login_failed", "refresh_token_reused"):
+    for event in EVENTS:
         assert f'mana_security_events_total{{event="{event}"}} 0.0' in text
     for limit in Limit:
         assert f'mana_rate_limited_total{{limit="{limit.value}"}} 0.0' in text

@@ -1,6 +1,6 @@
 -- Called by POST /api/v1/auth/login.
 --
--- Raises  what auth.log_in raises; returns 401 invalid_credentials
+-- Raises  what auth.log_in raises; returns 401 invalid_credentials or account_disabled
 create or replace function api.log_in(
     p_context         text,
     p_email           text,
@@ -22,7 +22,9 @@ begin
         p_device_id => p_device_id, p_device_name => p_device_name, p_ttl => p_refresh_ttl
     );
     return case
-        when v_grant.user_id is null then api.refused('invalid_credentials') else api.ok(api.session(v_grant))
+        when v_grant.email is null then api.refused('invalid_credentials')
+        when v_grant.user_id is null then api.refused('account_disabled', 'This account is disabled.')
+        else api.ok(api.session(v_grant))
     end;
 end
 $$;

@@ -1,12 +1,12 @@
 -- Called by api.log_in.
 --
--- Opens a session for the owner of the password, with refresh tokens good for p_ttl. Returns
--- null when the address or the password is wrong: a failure has to leave a trace, and raising
--- would take it back. An unknown address costs the same bcrypt as a wrong password, and a write.
+-- Opens a session for the owner of the password, with refresh tokens good for p_ttl. A failure has
+-- to leave a trace, and raising would take it back. So it returns null when the address or the
+-- password is wrong, and only the address (no user, no session) when the password is right and the
+-- account is disabled. An unknown address costs the same bcrypt as a wrong password, and a write.
 --
 -- Locks   the user's row against being closed meanwhile.
 -- Raises  PT400 invalid_request    the detail names the field
---         PT401 account_disabled   only after the right password
 create or replace function auth.log_in(
     p_email text, p_password_digest text, p_device_id text, p_device_name text, p_ttl interval
 )
@@ -59,7 +59,9 @@ begin
         return null;
     end if;
     if v_user.disabled_at is not null then
-        raise sqlstate 'PT401' using message = 'account_disabled', detail = 'This account is disabled.';
+        perform _auth.record_event('login_refused');
+        v_grant.email := v_user.email;
+        return v_grant;
     end if;
 
     v_grant := _auth.create_session(p_device_id, p_device_name, p_ttl);

@@ -4,7 +4,8 @@
 -- token again within 10 seconds, while the successor is unused, is a retry or a second tab and
 -- returns the same successor; any other reuse means that two parties hold the token, so the
 -- session is revoked for both (RFC 9700, section 4.14.2). Returns null when the token is refused:
--- the revocation must stay, and raising would take it back. Once a day it takes away the session's
+-- the revocation must stay, and raising would take it back. A retry is recorded as well as a reuse,
+-- and so is a token of a session that was ended: a thief's can look like either. Once a day it takes away the session's
 -- expired tokens: a client that stays logged in never calls _auth.create_session, which does so.
 --
 -- Locks   the session's row, so that refreshes and logouts of one session take turns.
@@ -45,11 +46,13 @@ begin
     select * into v_user from auth.users where id = p_user_id;
     v_now := base.clock();
 
-    if v_session.revoked_at is not null
-       or v_token.expires_at is null
+    if v_token.expires_at is null
        or v_token.expires_at <= v_now
-       or v_user.deleted_at is not null
-       or v_user.disabled_at is not null then
+       or v_user.deleted_at is not null then
+        return null;
+    end if;
+    if v_session.revoked_at is not null or v_user.disabled_at is not null then
+        perform _auth.record_event('refresh_refused', v_session.id);
         return null;
     end if;
 
@@ -72,6 +75,8 @@ begin
        ) then
         perform _auth.revoke_session(v_session.id, 'refresh_token_reused');
         return null;
+    else
+        perform _auth.record_event('refresh_token_repeated', v_session.id);
     end if;
 
     v_grant := (

@@ -1,7 +1,7 @@
 -- api.log_in. Who is let in is in auth/log_in.sql.
 begin;
 \ir ../../setup.psql
-select plan(8);
+select plan(9);
 
 select make_users('ada', 'bob');
 select auth.set_disabled(email_of('bob'), true);
@@ -50,9 +50,15 @@ select is(
     (select (status, body::text, headers)::text from login('ada', 'wrong')),
     'an unknown address answers the same'
 );
-select refused_ok(
-    $$ select login('bob', digest_of('bob')) $$, 'PT401', 'account_disabled', 'This account is disabled.',
-    'a disabled user is refused'
+select is(
+    (select (status, body::text, headers)::text from login('bob', digest_of('bob'))),
+    (401, '{"code" : "account_disabled", "detail" : "This account is disabled."}', null::json)::text,
+    'a disabled user is told so with the right password'
+);
+select is(
+    (select (status, body::text, headers)::text from login('bob', 'wrong')),
+    (select (status, body::text, headers)::text from login('ada', 'wrong')),
+    'and with a wrong one is answered as anybody'
 );
 
 select * from finish();

@@ -1,7 +1,7 @@
 -- auth.log_in
 begin;
 \ir ../../setup.psql
-select plan(33);
+select plan(36);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil');
 update auth.users set disabled_at = base.clock() where id = id_of('bob');
@@ -106,12 +106,25 @@ select is(log_in('dora', digest_of('dora')), null, 'a user without a password is
 -- A disabled user
 
 set local role mana_gateway;
-select refused_ok(
-    $$ select log_in('bob', digest_of('bob')) $$, 'PT401', 'account_disabled', 'This account is disabled.',
-    'a disabled user with the right password is told so'
+select is(
+    log_in('bob', digest_of('bob')), row(null, email_of('bob'), null, null, null, null, null)::auth.session_grant,
+    'a disabled user with the right password gets the address back, and nothing else'
 );
-select is(log_in('bob', 'wrong'), null, 'and is not, with a wrong one');
+select is(log_in('bob', 'wrong'), null, 'and nothing at all with a wrong one');
 reset role;
+select is(
+    (select count(*) from auth.sessions where user_id = id_of('bob')), 1::bigint, 'neither opens a session'
+);
+select results_eq(
+    $$ select event_type, ip_address, user_agent, request_id from events
+        where user_id = id_of('bob') and event_type like 'login%' order by event_type desc $$,
+    $$ values ('login_refused', '192.0.2.7', 'curl', 'r-1'), ('login_failed', '192.0.2.7', 'curl', 'r-1') $$,
+    'both are noted with where they came from, each as what it was'
+);
+select is(
+    (select count(*) from events where event_type = 'login_refused'), 1::bigint,
+    'a wrong password is never noted as a right one'
+);
 
 
 -- What no session can have

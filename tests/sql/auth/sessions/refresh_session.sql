@@ -1,7 +1,7 @@
 -- auth.refresh_session
 begin;
 \ir ../../setup.psql
-select plan(61);
+select plan(67);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil', 'fay', 'gus', 'hana', 'ivo', 'jana', 'kai', 'lena', 'mia');
 
@@ -24,6 +24,13 @@ $$;
 create function tap.reuses(p_name text) returns bigint language sql security definer as $$
     select count(*) from auth.security_events
      where user_id = tap.id_of(p_name) and event_type = 'refresh_token_reused'
+$$;
+
+-- The other events of refreshes, with their session and where they came from.
+create function tap.refresh_events(p_name text) returns setof text language sql security definer as $$
+    select concat_ws(' ', event_type, session_id, host(ip_address), user_agent, request_id)
+      from auth.security_events
+     where user_id = tap.id_of(p_name) and event_type in ('refresh_token_repeated', 'refresh_refused')
 $$;
 
 create function tap.apart_from(p_name text, p_session_id uuid) returns text language sql security definer as $$
@@ -88,6 +95,12 @@ select is(
 );
 set local role mana_gateway;
 select is(reuses('ada') + reuses('bob'), 0::bigint, 'none of it is noted as reuse');
+select results_eq(
+    $$ select refresh_events('ada') $$,
+    $$ values ('refresh_token_repeated ' || session_of('ada') || ' 192.0.2.7 curl r-1') $$,
+    'but the retry is noted, with where it came from'
+);
+select is((select count(*) from refresh_events('bob')), 49::bigint, 'as is each of 49');
 
 
 -- A thief: the same token after 10 seconds
@@ -124,7 +137,12 @@ select isnt((session_row('dora')).revoked_at, null, 'its session is revoked');
 select is(refresh('dora', :'dora_newest'), null, 'so that the newest token is refused too');
 select is(reuses('dora'), 1::bigint, 'it is noted once');
 select is(refresh('dora', token_of('dora')), null, 'a token of a revoked session is refused');
-select is(reuses('dora'), 1::bigint, 'and not noted again');
+select is(reuses('dora'), 1::bigint, 'and not noted again as reuse');
+select results_eq(
+    $$ select refresh_events('dora') $$,
+    $$ select 'refresh_refused ' || session_of('dora') || ' 192.0.2.7 curl r-1' from generate_series(1, 2) $$,
+    'each token that comes after the end is noted'
+);
 
 
 -- The owner: too late
@@ -132,6 +150,7 @@ select is(reuses('dora'), 1::bigint, 'and not noted again');
 select set_clock('2030-01-08 00:00Z');
 select is(refresh('emil', token_of('emil')), null, 'a token is refused when its time is over');
 select is((session_row('emil')).revoked_at, null, 'which revokes nothing');
+select is_empty($$ select refresh_events('emil') $$, 'and is nothing to note');
 select set_clock('2030-01-07 23:59:59.999999Z');
 select isnt(refresh('emil', token_of('emil')), null, 'it works to the last microsecond');
 
@@ -195,6 +214,11 @@ update auth.users set role = 'admin', name = 'K.' where id = id_of('kai');
 set local role mana_gateway;
 select is(refresh('ivo', token_of('ivo')), null, 'a disabled user''s token is refused');
 select is(refresh('jana', token_of('jana')), null, 'a deleted user''s token is refused');
+select is(
+    (select string_agg(split_part(event, ' ', 1), ' ') from refresh_events('ivo') as e (event)), 'refresh_refused',
+    'at a disabled account it is noted'
+);
+select is_empty($$ select refresh_events('gus') $$, 'a token with another user''s id is not');
 select results_eq(
     $$ select role::text, name from auth.refresh_session(id_of('kai'), token_of('kai'), '7 days') $$,
     $$ values ('admin', 'K.') $$,
