@@ -1,5 +1,5 @@
--- Called by apply, before it writes functions and policies: the files name every grant, so what an earlier
--- release granted beyond them goes.
+-- Called by apply, before it writes functions and policies: the files name every grant to our roles, so what an
+-- earlier release granted to one of them beyond that goes. Grants to other roles are not ours to revoke.
 --
 -- Returns the statements that revoke what our roles hold on the database, on schemas, routines and tables.
 --

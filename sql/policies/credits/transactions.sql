@@ -1,5 +1,6 @@
 -- Append-only: nobody is granted UPDATE, DELETE or TRUNCATE, and the owner has only the UPDATE that
--- foreign keys lock with; to it, forced row-level security shows no row. The auditor sees no free text.
+-- foreign keys lock with; to it, forced row-level security shows no row. The auditor sees neither
+-- descriptions nor metadata.
 alter table credits.transactions enable row level security;
 alter table credits.transactions force row level security;
 

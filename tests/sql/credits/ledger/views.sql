@@ -1,7 +1,7 @@
 -- credits.ledger_journal, credits.account_totals, credits.usage_stats: the books for people.
 begin;
 \ir ../../setup.psql
-select plan(11);
+select plan(13);
 
 create table tap.totals_before as select * from credits.account_totals;
 grant select on tap.totals_before to public;
@@ -98,6 +98,30 @@ select set_eq(
           and atttypid in ('text'::regtype, 'varchar'::regtype, 'jsonb'::regtype, 'json'::regtype) $$,
     array['credits.ledger_journal.app_id', 'credits.usage_stats.app_id'],
     'the only text in them is the app''s name'
+);
+
+
+-- What no view shows
+
+reset role;
+select set_eq(
+    $$ select a.attrelid::regclass::text, a.attname::text
+         from pg_attribute as a
+        where a.attnum > 0
+          and a.attrelid in (
+              'credits.ledger_journal'::regclass, 'credits.account_totals'::regclass, 'credits.usage_stats'::regclass
+          )
+          and a.atttypid in ('text'::regtype, 'varchar'::regtype, 'json'::regtype, 'jsonb'::regtype, 'bytea'::regtype) $$,
+    $$ values ('credits.ledger_journal', 'app_id'), ('credits.usage_stats', 'app_id') $$,
+    'the only text in the views is the app'
+);
+select set_eq(
+    $$ select c.oid::regclass::text
+         from pg_class as c
+        where c.relnamespace in (select oid from our_schemas) and c.relkind in ('r', 'p', 'v', 'm')
+          and has_any_column_privilege('mana_reader', c.oid, 'select') $$,
+    $$ values ('credits.ledger_journal'), ('credits.account_totals'), ('credits.usage_stats') $$,
+    'and a reader sees nothing else'
 );
 
 select * from finish();
