@@ -47,6 +47,26 @@ def documented(route: Route) -> set[str]:
     return {code for response in responses for code in re.findall(r"\w+", response["description"]) if code in CODES}
 
 
+# ---------------------------------------------------------------- the table
+
+
+@every_route
+def test_no_secret_is_in_a_url(route: Route) -> None:
+    """A URL is logged by others: by browsers, proxies and whoever follows a link."""
+    assert "{" not in route.path
+    fields = {field.encode_name for field in msgspec.structs.fields(route.query)} if route.query else set()
+    assert not [name for name in fields if re.search("password|token|secret|email|key", name, re.IGNORECASE)]
+
+
+@every_route
+def test_what_a_get_asks_for_is_in_its_url_and_is_read(route: Route) -> None:
+    """A link or an image on another page makes browsers send a GET, so it opens, ends and spends nothing."""
+    assert route.method in {"GET", "POST"}
+    if route.method == "GET":
+        assert route.body is None
+        assert re.match("get_|list_", route.function)
+
+
 # ---------------------------------------------------------------- table and catalog
 
 

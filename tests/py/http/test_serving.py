@@ -78,6 +78,7 @@ async def test_every_answer_has_the_security_headers(service: Service, method: s
     assert {name: reply.headers.get(name) for name in HELMET} == HELMET
     assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
     assert reply.headers["Server"] == "mana"
+    assert "Set-Cookie" not in reply.headers
     assert len(reply.headers.getall("X-Request-Id")) == 1  # type: ignore[attr-defined]
 
 

@@ -195,6 +195,12 @@ def test_an_upgrade_from_any_migration_ends_where_a_fresh_install_does(
         empty.assert_ledger_is_sound()
 
 
+def test_a_new_service_has_no_account_and_no_password(empty: Database) -> None:
+    apply(empty)
+    assert empty.query("select count(*) from auth.users") == [(0,)]
+    assert empty.query("select _auth.password_cost()") == [(12,)], "and bcrypt costs what it should"
+
+
 def test_applying_twice_changes_nothing(cluster: Cluster, empty: Database, fresh: str) -> None:
     apply(empty)
     apply(empty)

@@ -169,6 +169,17 @@ def test_without_a_domain_it_says_so() -> None:
 # ---------------------------------------------------------------- the gateway's image
 
 
+def test_an_image_is_built_from_named_folders_alone() -> None:
+    everything, *named = [
+        line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")
+    ]
+    assert everything == "*"
+    assert {line for line in named if line.startswith("!")} == {
+        "!.env.example", "!deploy/services/gateway", "!deploy/secret.sh", "!gateway", "!postgres",
+        "!pyproject.toml", "!README.md", "!sql",
+    }  # fmt: skip
+
+
 def _locked(file: str) -> dict[str, Version]:
     """What a lock file pins, by name. Each line is a pin with its hashes, so nothing names an index."""
     text = re.sub(r"^ *#.*\n", "", (ROOT / "deploy" / "services" / "gateway" / file).read_text(), flags=re.MULTILINE)

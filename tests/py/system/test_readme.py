@@ -20,7 +20,7 @@ PAGES = [
     ROOT / name
     for name in ("README.md", *(f"{room}/README.md" for room in ("sql", "deploy", "tests", "gateway", "gateway/api")))
 ]
-PAGES += [ROOT / "tests" / "bench" / "README.md", ROOT / "deploy" / "RUNBOOK.md"]
+PAGES += [ROOT / "tests" / "bench" / "README.md", *(ROOT / "deploy" / f"{name}.md" for name in ("RUNBOOK", "SECURITY"))]
 
 
 def _blocks(label: str, language: str) -> list[str]:
