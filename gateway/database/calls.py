@@ -12,13 +12,15 @@ class Statement:
     """One SQL function, as it is called. There is one object for each function, which lanes compare by identity.
 
     A function that serves many takes arrays, with an element for each call, and returns a row for each. Its
-    first parameter is the users' ids.
+    first parameter is the users' ids, its last one whether it waits for locks; else it leaves calls out.
     """
 
     name: str
     sql: str
     serves_many: bool = False
     hashes_password: bool = False  # it keeps a core busy for a third of a second
+    names_user: bool = False  # the first parameter is the user's id
+    looks: bool = False  # it looks after the database: it touches no table and goes before all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +42,7 @@ class Call:
     future: asyncio.Future[Reply]
     expires_at: float  # when it is given up, unless it was sent
     of_user: tuple[Statement, bytes | None] | None  # calls with the same one go one after the other
-    alone: bool = False  # it went in company and was not served
+    alone: bool = False  # its company failed
+    waits: bool = False  # for locks: it was left out too often
+    left_out: int = 0  # times
+    not_before: float = 0.0  # when it may go again

@@ -138,6 +138,7 @@ class _Connection:
         name, sql = statement.name.encode(), statement.sql.encode()
         if statement.serves_many:
             arguments = [array_literal(values) for values in zip(*(call.arguments for call in calls), strict=True)]
+            arguments.append(b"t" if calls[0].waits else b"f")
         self._calls = len(calls)
         self._sent_at = time.monotonic()
         try:
@@ -232,7 +233,7 @@ def _quoted(value: bytes) -> bytes:
 
 
 def _reply(result: pq.abc.PGresult, row: int) -> Reply | None:
-    """A row as a Reply; None if its status is null, which means that the call has to go alone."""
+    """A row as a Reply; None if its status is null, which means that the call was left out."""
     status = result.get_value(row, 0)
     if status is None:
         return None

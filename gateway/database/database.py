@@ -22,7 +22,7 @@ class Database:
         self._url = url
         self._sizes = (connections, password_connections)
         self.quick = Lane("quick", BUSY, queue=1000)
-        self.password = Lane("password", password_connections, queue=100, patience=PASSWORD_QUEUED_FOR)
+        self.password = Lane("password", password_connections, queue=100, patience=PASSWORD_QUEUED_FOR, shared=False)
 
     @property
     def lanes(self) -> tuple[Lane, ...]:

@@ -30,9 +30,11 @@ do $$
 begin
     for v_attempt in 1 .. 10 loop
         begin
-            -- A request that waits longer has lost its caller; a lock that is held longer is a fault.
+            -- A request that waits longer has lost its caller; a lock that is held longer is a fault. Those
+            -- who wait for one have few connections, and others wait for these in the gateway's queue, for
+            -- 0.8 s: a lock is given up before that.
             alter role mana_gateway set statement_timeout = '5s';
-            alter role mana_gateway set lock_timeout = '2s';
+            alter role mana_gateway set lock_timeout = '500ms';
             alter role mana_gateway set idle_in_transaction_session_timeout = '5s';
             alter role mana_gateway set search_path = pg_catalog, pg_temp;
             -- The functions lock, then read again: that takes a new snapshot for each statement.

@@ -273,7 +273,7 @@ class AsGateway(Sql):
         given = [user.session.user_id, user.claims if claims is None else claims, "{}", *arguments]
         given += [None] * (len(route.parameters) - len(given))
         if route.serves_many:
-            given = [as_array([value]) for value in given]
+            given = [*(as_array([value]) for value in given), "t"]
         return self._answers(await self._rows((route.statement.sql, given)))[0]
 
     def _answers(self, answer: Answer, count: int = 1) -> list[Answer]:
@@ -313,7 +313,7 @@ class AsGateway(Sql):
             [user.session.user_id, user.claims, "{}", *self._arguments(body)]
             for user, body in zip(users, bodies, strict=True)
         ]
-        columns = [as_array(column) for column in zip(*rows, strict=True)]
+        columns = [*(as_array(column) for column in zip(*rows, strict=True)), "f"]
         return self._answers(await self._rows((_ROUTES["use_credits"].statement.sql, columns)), len(users))
 
     def peculiar(self, user: User, other: User) -> dict[str, tuple[str, Call]]:

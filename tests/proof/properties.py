@@ -484,7 +484,7 @@ class InSql(Machine):
         given["password_digest"] = given.get("password")
         arguments = [_argument(given.get(name)) for name in route.parameters]
         if route.serves_many:
-            arguments = [as_array([value]) for value in arguments]
+            arguments = [*(as_array([value]) for value in arguments), "t"]
         connection = self.world.as_gateway
         try:
             cursor = psycopg.RawCursor(connection, row_factory=dict_row).execute(

@@ -97,7 +97,7 @@ def _people(connection: Connection[Any], twin: str) -> dict[str, tuple[str, str]
 
 
 def _batch(connection: Connection[Any], calls: list[list[str | None]]) -> list[str | None]:
-    arrays = [as_array(values) for values in zip(*calls, strict=True)]
+    arrays = [*(as_array(values) for values in zip(*calls, strict=True)), "t" if len(calls) == 1 else "f"]
     statement = re.sub(r"\$\d+", "%s", USE.statement.sql)
     rows = connection.execute(f"select status, body::text, headers::text from ({statement}) as a".encode(), arrays)
     return [None if row[0] is None else IDS.sub("", str(row)) for row in rows]

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
 
 from gateway.database.calls import Call, Reply, Statement
-from gateway.database.lanes import BATCH, STALLED_AFTER, Lane
+from gateway.database.lanes import AGAIN_AFTER, BATCH, STALLED_AFTER, Lane
 from gateway.database.refusals import Failure
 from gateway.problems import Problem
 
-SPEND = Statement("spend", "sql", serves_many=True)
-LIST = Statement("list", "sql")
-OTHER = Statement("other", "sql", serves_many=True)
+SPEND = Statement("spend", "sql", serves_many=True, names_user=True)
+LIST = Statement("list", "sql", names_user=True)
+REFRESH = Statement("refresh", "sql", names_user=True)
+OTHER = Statement("other", "sql", serves_many=True, names_user=True)
+HEALTH = Statement("health", "sql", looks=True)
 
 Outcome = Sequence[Reply | None] | Failure
 
@@ -58,17 +61,27 @@ class StandIn:
 
     def __init__(self, lane: Lane, *, breaks: bool = False) -> None:
         self.sent: list[list[tuple[str, str]]] = []  # the function and the user of each call
+        self.waited: list[bool] = []  # for locks, each statement
         self._lane = lane
         self._breaks = breaks
+        self._answered = 0
 
     def send(self, calls: Sequence[Call]) -> None:
         assert len({call.statement for call in calls}) == 1
-        self.sent.append([(call.statement.name, (call.arguments[0] or b"").decode()) for call in calls])
+        self.sent.append(
+            [(call.statement.name, (call.arguments[0] or b"").decode() if call.arguments else "") for call in calls]
+        )
+        self.waited.append(calls[0].waits)
         if self._breaks:
             self._lane.leave(self)
 
+    @property
+    def busy(self) -> bool:
+        return len(self.sent) > self._answered
+
     def answer(self, outcome: Outcome | None = None) -> None:
         """End the statement on its way: with a reply for each call, unless another outcome is given."""
+        self._answered = len(self.sent)
         served = [Reply(200, user.encode(), {}) for _, user in self.sent[-1]]
         self._lane.answered(self, served if outcome is None else outcome)
         self._lane.send_waiting()
@@ -144,7 +157,7 @@ async def test_a_statement_carries_calls_of_one_function() -> None:
 
 @timeless
 async def test_a_statement_carries_a_limited_number_of_calls() -> None:
-    lane, connection = a_lane()
+    lane, connection = a_lane(queue=1000)
     calling(lane, "x" * (BATCH + 1))
     await turn()
     connection.answer()
@@ -189,14 +202,104 @@ async def test_while_a_company_is_at_work_others_of_its_function_gather() -> Non
 
 
 @timeless
-async def test_a_call_that_was_left_out_goes_again_alone() -> None:
+async def test_a_call_that_was_left_out_goes_again_later_without_waiting() -> None:
     lane, connection = a_lane()
     calls = calling(lane, "abc")
     await turn()
     connection.answer([Reply(200, b"a", {}), None, Reply(200, b"c", {})])
-    assert connection.users == ["abc", "b"]
+    assert connection.users == ["abc"]
+    await asyncio.sleep(AGAIN_AFTER[0])
+    assert (connection.users, connection.waited) == (["abc", "b"], [False, False])
     connection.answer()
     assert await outcomes(calls) == "abc"
+
+
+async def leave_out(connection: StandIn, user: str) -> None:
+    """Leave the user's call out until it goes no more without waiting."""
+    for delay in AGAIN_AFTER:
+        assert connection.users[-1] == user
+        connection.answer([None])
+        await asyncio.sleep(delay)
+        await turn()
+    assert connection.users[-1] == user
+    connection.answer([None])
+
+
+@timeless
+async def test_a_call_that_was_left_out_too_often_waits_for_the_lock() -> None:
+    lane, connection = a_lane()
+    calls = calling(lane, "a")
+    await turn()
+    await leave_out(connection, "a")
+    assert connection.waited == [False] * (1 + len(AGAIN_AFTER)) + [True]
+    connection.answer([None])
+    assert await outcomes(calls) == "<internal_error>", "a function that waits leaves nobody out"
+
+
+@timeless
+async def test_those_who_wait_for_locks_have_a_fourth_of_the_connections() -> None:
+    lane, *connections = a_lane(8, busy=2)
+    locked = calling(lane, "abcdefgh")
+    await turn()
+    for _ in range(1 + len(AGAIN_AFTER)):
+        for connection in connections:
+            if connection.busy:
+                connection.answer([None] * len(connection.sent[-1]))
+        await asyncio.sleep(max(AGAIN_AFTER))
+        await turn()
+    assert sum(connection.waited[-1:] == [True] for connection in connections) == 2
+    assert (lane.in_flight, lane.waiting) == (2, 6)
+    others = calling(lane, "xyz")
+    await turn()
+    [free] = [connection for connection in connections if connection.users[-1:] == ["xyz"]]
+    free.answer()
+    assert await outcomes(others) == "xyz"
+    assert await outcomes(locked[2:]) == "<service_unavailable>" * 6
+
+
+@timeless
+async def test_a_function_that_serves_one_does_not_take_the_lane() -> None:
+    lane, *connections = a_lane(8, busy=2)
+    calling(lane, "abcdefgh", LIST)
+    calling(lane, "ijklmnop", REFRESH)
+    for _ in range(5):
+        await asyncio.sleep(2 * STALLED_AFTER)
+    at_work = Counter(connection.sent[-1][0][0] for connection in connections if connection.sent)
+    assert at_work == {"list": 2, "refresh": 2}
+
+
+@timeless
+async def test_one_function_at_a_time_serves_a_user() -> None:
+    lane, *connections = a_lane(8, busy=2)
+    calling(lane, "aaaa", LIST)
+    await asyncio.sleep(2 * STALLED_AFTER)
+    assert sum(len(connection.sent) for connection in connections) == 1
+
+
+@timeless
+async def test_a_user_fills_a_fourth_of_the_queue() -> None:
+    lane, _ = a_lane(queue=40)
+    mine = calling(lane, "a" * 20)
+    theirs = calling(lane, "bcdefghijk")
+    await turn()
+    refused = [call for call in mine if call.done()]
+    assert len(refused) == 10
+    assert not any(call.done() for call in theirs)
+
+
+@timeless
+async def test_a_look_at_the_database_goes_before_all_others_and_into_a_full_queue() -> None:
+    lane, connection = a_lane(queue=3)
+    calling(lane, "a", LIST)
+    await turn()
+    calling(lane, "bcd", LIST)
+    await turn()
+    look = asyncio.create_task(lane.call(HEALTH, []))
+    await turn()
+    connection.answer()
+    assert connection.sent[-1] == [("health", "")]
+    connection.answer()
+    assert (await look).status == 200
 
 
 @timeless
@@ -218,7 +321,7 @@ async def test_a_call_that_goes_alone_may_wait_as_long_again() -> None:
     calls = calling(lane, "ab")
     await turn()
     await asyncio.sleep(0.9)
-    connection.answer([None, None])
+    connection.answer(Failure("XX000"))
     await asyncio.sleep(0.9)
     connection.answer()
     connection.answer()
@@ -257,11 +360,11 @@ async def test_a_call_is_refused_when_its_patience_is_over() -> None:
 
 @timeless
 async def test_as_many_statements_are_at_work_as_should_be() -> None:
-    lane, *connections = a_lane(3, busy=2)
+    lane, *connections = a_lane(9, busy=2)
     calling(lane, "abc", LIST)
     await turn()
-    assert sorted(len(connection.sent) for connection in connections) == [0, 1, 1]
-    assert (lane.in_flight, lane.waiting, lane.connections) == (2, 1, 3)
+    assert sorted(len(connection.sent) for connection in connections) == [0] * 7 + [1, 1]
+    assert (lane.in_flight, lane.waiting, lane.connections) == (2, 1, 9)
 
 
 @timeless

@@ -180,7 +180,7 @@ select set_eq(
     ('_credits.spend(credits.spend_request[],uuid[])', 'mana_ledger', 'invoker', 'volatile', ''),
 
     ('api.balance(credits.balance_summary)',          'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.get_balance(uuid[],text[],text[])',         'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.get_balance(uuid[],text[],text[],boolean)', 'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.health()',                                  'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.iso_time(timestamp with time zone)',        'mana_owner', 'invoker', 'stable',   'gateway'),
     ('api.list_packages(uuid,text,text)',             'mana_owner', 'invoker', 'volatile', 'gateway'),
@@ -200,7 +200,7 @@ select set_eq(
     ('api.session(auth.session_grant)',               'mana_owner', 'invoker', 'stable',   'gateway'),
     ('api.spend(credits.receipt)',                    'mana_owner', 'invoker', 'stable',   'gateway'),
     ('api.transaction(credits.receipt)',              'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.use_credits(uuid[],text[],text[],bigint[],text[],text[],text[],jsonb[],bigint[])',
+    ('api.use_credits(uuid[],text[],text[],bigint[],text[],text[],text[],jsonb[],bigint[],boolean)',
                                                       'mana_owner', 'invoker', 'volatile', 'gateway'),
     ('api.validate(uuid,text,text)',                  'mana_owner', 'invoker', 'volatile', 'gateway')
     $$,

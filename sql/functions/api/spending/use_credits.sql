@@ -1,7 +1,8 @@
 -- Called by POST /api/v1/credits/use.
 --
 -- Answers many users; one is a batch of one. The arrays have an element for each call, and the replies
--- come in the same order. A null reply stands for a call that has to be made alone.
+-- come in the same order. Unless p_wait, a null reply stands for a call whose balance is locked: it has
+-- to be made again. Gateways of release 0.1 do not name p_wait, and wait for a lone caller.
 --
 -- Returns  401 as auth.begin_requests does, then what credits.spend_all refuses
 create or replace function api.use_credits(
@@ -13,7 +14,8 @@ create or replace function api.use_credits(
     p_descriptions      text[],
     p_idempotency_keys  text[],
     p_metadata          jsonb[],
-    p_expected_versions bigint[]
+    p_expected_versions bigint[],
+    p_wait              boolean default null
 )
 returns setof api.reply
 language plpgsql
@@ -50,16 +52,19 @@ begin
                     from generate_subscripts(v_callers, 1) as place
                    where v_callers[place].user_id is not null
               ),
-              p_wait => cardinality(p_user_ids) = 1
+              p_wait => coalesce(p_wait, cardinality(p_user_ids) = 1)
           ) as s on s.place = c.ordinality
     )
     select (a.reply).* from answered as a order by a.place;
 end
 $$;
 
-alter function api.use_credits(uuid[], text[], text[], bigint[], text[], text[], text[], jsonb[], bigint[])
-    owner to mana_owner;
-revoke all on function api.use_credits(uuid[], text[], text[], bigint[], text[], text[], text[], jsonb[], bigint[])
-    from public;
-grant execute on function api.use_credits(uuid[], text[], text[], bigint[], text[], text[], text[], jsonb[], bigint[])
-    to mana_gateway;
+alter function api.use_credits(
+    uuid[], text[], text[], bigint[], text[], text[], text[], jsonb[], bigint[], boolean
+) owner to mana_owner;
+revoke all on function api.use_credits(
+    uuid[], text[], text[], bigint[], text[], text[], text[], jsonb[], bigint[], boolean
+) from public;
+grant execute on function api.use_credits(
+    uuid[], text[], text[], bigint[], text[], text[], text[], jsonb[], bigint[], boolean
+) to mana_gateway;
