@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
+import secrets
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -124,8 +125,13 @@ def rollback(url: str, report: Report, directory: Path = SQL, count: int | None 
             connection.execute("drop table if exists deploy.release")
         for migration in list(backend.to_rollback(migrations))[:count]:
             report(f"rollback of {migration.id}")
+            with _errors_named(migration.id):
+                migration.load()
+                if not migration.use_transactions:
+                    migration.process_steps(backend, "rollback")
             with _errors_named(migration.id), backend.transaction():
-                migration.process_steps(backend, "rollback")
+                if migration.use_transactions:
+                    migration.process_steps(backend, "rollback")
                 backend.unmark_one(migration)
 
 
@@ -304,9 +310,14 @@ def _apply_each(backend: DatabaseBackend, migrations: Iterable[Migration], repor
 
 
 def _apply_one(backend: DatabaseBackend, migration: Migration) -> None:
+    with _errors_named(migration.id):
+        migration.load()
+        if not migration.use_transactions:  # statements that run outside of one, and that can be repeated
+            migration.process_steps(backend, "apply")
     # Marked and remembered in the migration's own transaction: a crash leaves all of it or nothing.
     with _errors_named(migration.id), backend.transaction():
-        migration.process_steps(backend, "apply")
+        if migration.use_transactions:
+            migration.process_steps(backend, "apply")
         backend.mark_one(migration)
         backend.execute(
             "insert into deploy.checksums values (:id, :sha256) "
@@ -378,12 +389,14 @@ def _write_function(connection: psycopg.Connection, path: Path, directory: Path)
     except OperatorError as error:
         if not isinstance(error.__cause__, psycopg.errors.InvalidFunctionDefinition):
             raise
-        # It returns another type than before, and CREATE OR REPLACE cannot change that.
+        # It returns another type than before, and CREATE OR REPLACE cannot change that. The one from before makes
+        # way: calls that are running could not end well without it. The next deploy drops it, as no file has it.
         signature = _SIGNATURE.search(path.read_text())
         if signature is None:
             raise
         without_defaults = re.sub(r"\s+default\s+[^,)]+", "", signature[1])
-        connection.execute(f"drop function if exists {without_defaults}".encode())
+        name = without_defaults.partition("(")[0].rpartition(".")[2].strip()
+        connection.execute(f"alter function {without_defaults} rename to former_{name}_{secrets.token_hex(4)}".encode())
         _run_file(connection, path, directory)
 
 
