@@ -20,6 +20,7 @@ CODES: dict[str, tuple[int, str, str]] = {
     "invalid_credentials": (401, "The credentials are wrong", "INVALID_CREDENTIALS"),
     "invalid_refresh_token": (401, "The refresh token is not valid", "TOKEN_INVALID"),
     "insufficient_credits": (402, "There are not enough credits", "INSUFFICIENT_CREDITS"),
+    "app_not_allowed": (403, "The app is not allowed", "UNAUTHORIZED"),
     "origin_not_allowed": (403, "The origin is not allowed", "UNAUTHORIZED"),
     "not_found": (404, "There is nothing here", "NOT_FOUND"),
     "method_not_allowed": (405, "The method is not allowed here", "NOT_FOUND"),

@@ -41,7 +41,7 @@ from gateway import private_files
 from gateway.problems import OperatorError
 
 SCHEMAS = ("base", "auth", "_auth", "credits", "_credits", "api")
-DEFINERS = ("mana_auth", "mana_ledger", "mana_auditor")
+DEFINERS = ("mana_auth", "mana_ledger", "mana_api", "mana_auditor")
 ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_backend", "mana_reader")
 MONITOR = "mana_monitor"  # what an exporter logs in as
 LOCK_KEY = 0x6D616E61  # "mana"; the number after it is for the connection that migrates

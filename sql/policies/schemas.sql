@@ -3,10 +3,10 @@
 revoke all on schema public from public;
 revoke all on schema base, auth, _auth, credits, _credits, api, extensions from public;
 
-grant usage on schema base to mana_auth, mana_ledger, mana_auditor, mana_gateway;
-grant usage on schema auth to mana_auth, mana_ledger, mana_auditor, mana_gateway, mana_backend;
+grant usage on schema base to mana_auth, mana_ledger, mana_auditor, mana_api;
+grant usage on schema auth to mana_auth, mana_ledger, mana_auditor, mana_api, mana_backend;
 grant usage on schema _auth to mana_auth;
-grant usage on schema credits to mana_auth, mana_ledger, mana_auditor, mana_gateway, mana_backend, mana_reader;
+grant usage on schema credits to mana_auth, mana_ledger, mana_auditor, mana_api, mana_backend, mana_reader;
 grant usage on schema _credits to mana_ledger, mana_auditor;
-grant usage on schema api to mana_gateway;
+grant usage on schema api to mana_api, mana_gateway;
 grant usage on schema extensions to mana_auth;

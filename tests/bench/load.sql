@@ -136,7 +136,7 @@ declare
     v_user_id uuid;
 begin
     for v_user_id in select user_id from bench.callers loop
-        perform _auth.assume_user(v_user_id);
+        perform _auth.assume_users(array[v_user_id]);
         return next (_auth.create_session(null, null, '7 days')).refresh_token;
     end loop;
 end

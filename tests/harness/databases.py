@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -72,8 +71,7 @@ class Database:
     def give_credits(self, user_id: str, *, free: int = 0, paid: int = 0) -> None:
         """Move credits to a user, as an adjustment of an administrator."""
         with self.connect() as connection, connection.transaction():
-            claims = json.dumps({"sub": user_id})
-            connection.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
+            connection.execute("select set_config('request.user_ids', %s, true)", (str(user_id),))
             connection.execute("set local role mana_ledger")
             connection.execute(
                 "select _credits.post_movements(array[row("

@@ -15,11 +15,16 @@ from harness.databases import Database
 
 
 @contextlib.contextmanager
-def backend_login(database: Database) -> Iterator[str]:
-    """The URL of a trusted backend: a login role in mana_backend with a table ``shop.orders`` of its own."""
+def backend_login(database: Database, apps: Sequence[str] = ("*",)) -> Iterator[str]:
+    """The URL of a trusted backend: a login role in mana_backend with a table ``shop.orders`` of its own.
+
+    It is bound to ``apps``, if there are any.
+    """
     name, password = f"shop_{secrets.token_hex(4)}", secrets.token_urlsafe(16)
     with database.connect() as connection:
         connection.execute(f"create role {name} login password '{password}' in role mana_backend".encode())
+        if apps:
+            connection.execute("select credits.bind_backend(%s, %s)", (name, list(apps)))
         connection.execute(f"create schema shop authorization {name}; set role {name}".encode())
         connection.execute("create table shop.orders (user_id uuid not null, transaction_id uuid not null)")
     parts = urlsplit(database.admin_url)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import random
 import time
 from abc import ABC, abstractmethod
@@ -494,8 +493,7 @@ class _Clerk:
             try:
                 connection = await self._connected()
                 async with connection.transaction():
-                    claims = json.dumps({"sub": user_id})
-                    await connection.execute("select set_config('request.jwt.claims', %s, true)", (claims,))
+                    await connection.execute("select auth.act_as(%s)", (user_id,))
                     await connection.execute("set local role mana_ledger")
                     await connection.execute(
                         "select from credits.balances where user_id = %s for no key update", (user_id,)

@@ -57,16 +57,17 @@ NOT_NOW = {"service_unavailable", "55P03"}  # a backend that is killed tells fir
 
 _FOR_THIS_TEST = """
 create sequence test.looks;
-create table test.leaks (role text, claims text, context text, lock_timeout text);
+create table test.leaks (role text, users text, claims text, seal text, context text, lock_timeout text);
 create function test.look_for_leaks() returns void language plpgsql security definer as $$
 declare
     v_found test.leaks := (
-        session_user, nullif(current_setting('request.jwt.claims', true), ''),
+        session_user, nullif(current_setting('request.user_ids', true), ''),
+        nullif(current_setting('request.jwt.claims', true), ''), nullif(current_setting('request.seal', true), ''),
         nullif(current_setting('request.context', true), ''), current_setting('lock_timeout')
     );
 begin
     perform nextval('test.looks');
-    if v_found.claims is not null or v_found.context is not null
+    if coalesce(v_found.users, v_found.claims, v_found.seal) is not null or v_found.context is not null
        or v_found.lock_timeout <> (case session_user when 'mana_gateway' then '2s' else '0' end) then
         insert into test.leaks values (v_found.*);
     end if;
@@ -157,6 +158,8 @@ Call = Callable[[], Coroutine[Any, Any, Answer]]
 class Door(Protocol):
     """A way in. A body is as HTTP has it, whatever the door."""
 
+    refuses_nobody: str  # how, while there is no user
+
     async def use(self, user: User, body: dict[str, Any]) -> Answer: ...
     async def balance(self, user: User) -> Answer: ...
     async def transactions(self, user: User, limit: int) -> Answer: ...
@@ -173,6 +176,8 @@ class Door(Protocol):
 
 class Http:
     """The gateway, which puts calls that wait into one transaction."""
+
+    refuses_nobody = "authentication_required"
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -224,6 +229,8 @@ class Http:
 class Sql:
     """A connection to the pooler, opened again when it broke."""
 
+    refuses_nobody = "authentication_required"
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._connection: psycopg.AsyncConnection[dict[str, Any]] | None = None
@@ -267,6 +274,8 @@ class Sql:
 
 class AsGateway(Sql):
     """What the gateway sends, without the gateway."""
+
+    refuses_nobody = "42501"  # what is behind the api functions is not for the gateway to call
 
     async def _call(self, function: str, user: User, *arguments: str | None, claims: str | None = None) -> Answer:
         route = _ROUTES[function]
@@ -529,7 +538,7 @@ class Client:
             self._note(user, body, answer)
 
     async def _nobody(self, _: User) -> None:
-        await self._do("nobody", None, self.door.nobody, "authentication_required")
+        await self._do("nobody", None, self.door.nobody, self.door.refuses_nobody)
 
     async def _peculiar(self, user: User) -> None:
         other = self.random.choice([owner for owner in self.owners.values() if owner is not user])

@@ -33,7 +33,7 @@ from harness.gateways import PEPPER
 from harness.places import ROOT
 
 _ROUTES = {route.function for route in ROUTES}
-RUNTIME_ROLES = ("mana_gateway", "mana_backend", "mana_reader")
+RUNTIME_ROLES = ("mana_gateway", "mana_api", "mana_backend", "mana_reader")
 
 # Internal functions that check nothing: what they cannot bear, their callers never pass.
 TRUSTING = {
@@ -252,12 +252,16 @@ class SqlFuzz:
         """What is wrong with the outcome; None when nothing is."""
         self.calls += 1
         with connection.transaction(force_rollback=True):
-            if signed_in and role == "mana_gateway":
+            if signed_in and role == "mana_api":
                 connection.execute("select auth.begin_request(%s, %s, '{}')", (self._user.user_id, self._claims))
             elif signed_in and role == "mana_backend":
                 connection.execute("select auth.act_as(%s)", (self._user.user_id,))
             elif signed_in:
-                connection.execute("select set_config('request.jwt.claims', %s, true)", (self._claims,))
+                connection.execute("reset role")
+                connection.execute(
+                    "select _auth.assume_users(array[%s]::uuid[], %s)", (self._user.user_id, self._claims)
+                )
+                connection.execute(f"set role {role}".encode())
             try:
                 rows = connection.execute(function.statement.encode(), arguments).fetchall()
             except psycopg.Error as error:

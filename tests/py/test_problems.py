@@ -18,7 +18,7 @@ STATUSES = {
         "role_changed", "invalid_credentials", "invalid_refresh_token",
     },
     402: {"insufficient_credits"},
-    403: {"origin_not_allowed"},
+    403: {"app_not_allowed", "origin_not_allowed"},
     404: {"not_found"},
     405: {"method_not_allowed"},
     408: {"request_timeout"},

@@ -6,6 +6,7 @@ import click
 
 from gateway import __version__
 from gateway.operate.cli import (
+    backends,
     backup,
     bench,
     keys,
@@ -45,6 +46,7 @@ for command in (
     backup.maintain,
     keys.keys,
     users.user,
+    backends.backend,
     ledger.ledger,
     settings.settings,
 ):

@@ -1,11 +1,11 @@
 alter table auth.refresh_tokens enable row level security;
 alter table auth.refresh_tokens force row level security;
 
-drop policy if exists "the auth functions see the rows of the user they act for" on auth.refresh_tokens;
-create policy "the auth functions see the rows of the user they act for" on auth.refresh_tokens
+drop policy if exists "the auth functions see the rows of the users they act for" on auth.refresh_tokens;
+create policy "the auth functions see the rows of the users they act for" on auth.refresh_tokens
     for all to mana_auth
-    using (user_id = auth.uid())
-    with check (user_id = auth.uid());
+    using (user_id = any(auth.user_ids()))
+    with check (user_id = any(auth.user_ids()));
 
 revoke all on auth.refresh_tokens from public;
 grant select, insert, delete on auth.refresh_tokens to mana_auth;

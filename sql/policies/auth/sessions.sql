@@ -1,11 +1,11 @@
 alter table auth.sessions enable row level security;
 alter table auth.sessions force row level security;
 
-drop policy if exists "the auth functions see the rows of the user they act for" on auth.sessions;
-create policy "the auth functions see the rows of the user they act for" on auth.sessions
+drop policy if exists "the auth functions see the rows of the users they act for" on auth.sessions;
+create policy "the auth functions see the rows of the users they act for" on auth.sessions
     for all to mana_auth
-    using (auth.acts_for(user_id))
-    with check (auth.acts_for(user_id));
+    using (user_id = any(auth.user_ids()))
+    with check (user_id = any(auth.user_ids()));
 
 revoke all on auth.sessions from public;
 grant select, insert, delete on auth.sessions to mana_auth;

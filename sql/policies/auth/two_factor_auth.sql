@@ -2,10 +2,10 @@
 alter table auth.two_factor_auth enable row level security;
 alter table auth.two_factor_auth force row level security;
 
-drop policy if exists "the auth functions see the rows of the user they act for" on auth.two_factor_auth;
-create policy "the auth functions see the rows of the user they act for" on auth.two_factor_auth
+drop policy if exists "the auth functions see the rows of the users they act for" on auth.two_factor_auth;
+create policy "the auth functions see the rows of the users they act for" on auth.two_factor_auth
     for all to mana_auth
-    using (user_id = auth.uid())
-    with check (user_id = auth.uid());
+    using (user_id = any(auth.user_ids()))
+    with check (user_id = any(auth.user_ids()));
 
 revoke all on auth.two_factor_auth from public;

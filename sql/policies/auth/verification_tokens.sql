@@ -2,10 +2,10 @@
 alter table auth.verification_tokens enable row level security;
 alter table auth.verification_tokens force row level security;
 
-drop policy if exists "the auth functions see the rows of the user they act for" on auth.verification_tokens;
-create policy "the auth functions see the rows of the user they act for" on auth.verification_tokens
+drop policy if exists "the auth functions see the rows of the users they act for" on auth.verification_tokens;
+create policy "the auth functions see the rows of the users they act for" on auth.verification_tokens
     for all to mana_auth
-    using (user_id = auth.uid())
-    with check (user_id = auth.uid());
+    using (user_id = any(auth.user_ids()))
+    with check (user_id = any(auth.user_ids()));
 
 revoke all on auth.verification_tokens from public;

@@ -1,11 +1,11 @@
 alter table credits.balances enable row level security;
 alter table credits.balances force row level security;
 
-drop policy if exists "the ledger functions see the rows of the user they act for" on credits.balances;
-create policy "the ledger functions see the rows of the user they act for" on credits.balances
+drop policy if exists "the ledger functions see the rows of the users they act for" on credits.balances;
+create policy "the ledger functions see the rows of the users they act for" on credits.balances
     for all to mana_ledger
-    using (auth.acts_for(user_id) or auth.role() in ('service', 'admin'))
-    with check (auth.acts_for(user_id) or auth.role() in ('service', 'admin'));
+    using (user_id = any(auth.user_ids()))
+    with check (user_id = any(auth.user_ids()));
 
 drop policy if exists "the auditor reads every row" on credits.balances;
 create policy "the auditor reads every row" on credits.balances

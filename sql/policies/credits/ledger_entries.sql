@@ -2,11 +2,11 @@
 alter table credits.ledger_entries enable row level security;
 alter table credits.ledger_entries force row level security;
 
-drop policy if exists "the ledger functions see the rows of the user they act for" on credits.ledger_entries;
-create policy "the ledger functions see the rows of the user they act for" on credits.ledger_entries
+drop policy if exists "the ledger functions see the rows of the users they act for" on credits.ledger_entries;
+create policy "the ledger functions see the rows of the users they act for" on credits.ledger_entries
     for all to mana_ledger
-    using (auth.acts_for(user_id) or auth.role() in ('service', 'admin'))
-    with check (auth.acts_for(user_id) or auth.role() in ('service', 'admin'));
+    using (user_id = any(auth.user_ids()))
+    with check (user_id = any(auth.user_ids()));
 
 drop policy if exists "the auditor reads every row" on credits.ledger_entries;
 create policy "the auditor reads every row" on credits.ledger_entries

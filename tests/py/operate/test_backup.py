@@ -51,9 +51,7 @@ class Shop:
 
     def spend(self, description: str) -> None:
         with self.database.connect() as connection, connection.transaction():
-            connection.execute(
-                "select set_config('request.jwt.claims', %s, true)", (json.dumps({"sub": self.user_id}),)
-            )
+            connection.execute("select auth.act_as(%s)", (self.user_id,))
             connection.execute("set local role mana_ledger")
             connection.execute(
                 "select _credits.post_movements(array[row("

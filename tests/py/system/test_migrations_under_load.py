@@ -312,7 +312,7 @@ async def test_an_upgrade_fails_no_request(cluster: Cluster, directory: Path, fo
         former.deploy(database)
         fill(database)
         user_ids = [new_user(database, partial(former.give_credits, database)) for _ in range(2)]
-        url = stack.enter_context(backend_login(database))
+        url = stack.enter_context(backend_login(database, apps=()))
         load = Load(database)
         for user_id, held_for in zip(user_ids, (0, 0.2), strict=True):
             load.add_sql(url, f"a backend that waits {held_for} s", spend_of(user_id, held_for))

@@ -107,7 +107,7 @@ def spend(amount: int, key: str = "null") -> tuple[str, ...]:
 
 def open_account(user: str) -> tuple[str, str]:
     return (
-        f"select set_config('request.jwt.claims', json_build_object('sub', %({user})s)::text, true)",
+        f"select auth.act_as(%({user})s)::text",
         "select credits.open_account(base.clock())::text",
     )
 

@@ -11,11 +11,11 @@ import pytest
 from gateway.operate.migrate import SQL
 
 GRANTED_TO_BACKENDS = re.compile(r"grant execute[^;]*\bto [^;]*\bmana_backend\b")
-IDENTITY = {"auth.uid", "auth.role", "auth.session_id"}
+IDENTITY = {"auth.uid", "auth.user_ids", "auth.session_id"}
 NAMED = re.compile(r"\b(?:base|_?auth|_?credits|api)\.\w+")
 EVERY = {  # words that stand for all functions of a schema, or for a kind of them
     "api functions": "api.", "every api function": "api.", "the shapes": "api.",
-    "auth functions": "auth.", "every credits function": "credits.",
+    "auth functions": "auth.", "every credits function": "credits.", "credits functions": "credits.",
 }  # fmt: skip
 
 

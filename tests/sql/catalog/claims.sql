@@ -8,7 +8,7 @@ select make_users('ada', 'bob', 'cleo', 'dora');
 update auth.sessions set revoked_at = base.clock() where id = session_of('cleo');
 select auth.set_disabled(email_of('dora'), true);
 update auth.sessions set revoked_at = null where id = session_of('dora');
-select set_config('request.jwt.claims', '', true) \gset
+select auth.begin_anonymous_request('') \gset
 
 create table tap.routes as
 select p.oid::regproc::text as name, p.proargnames[1] = 'p_user_ids' as for_many,
@@ -80,13 +80,13 @@ select all_refused_ok(
 );
 
 -- What an error leaves behind
+reset role;
 select is(auth.uid(), null, 'a refusal leaves no user behind');
 select is(nullif(current_setting('request.context', true), ''), null, 'and no context');
 select get_balance(id_of('ada'), 'no JSON', '{"ip": "192.0.2.7"}') \gset
 select is(
     (auth.uid(), current_setting('request.context'))::text, '(,"")', 'nor does a refusal that is a reply'
 );
-reset role;
 select ledger_is_sound();
 
 select * from finish();

@@ -68,6 +68,11 @@ select set_eq(
     ('credits.ledger_entries',    'CHECK ((entry_no = ANY (ARRAY[1, 2])))'),
     ('credits.ledger_entries',    'FOREIGN KEY (user_id, transaction_id) REFERENCES credits.transactions(user_id, id)'),
     ('credits.ledger_entries',    'PRIMARY KEY (user_id, transaction_id, entry_no)'),
+    ('auth.seal_key',             'CHECK ((length(key) = 32))'),
+    ('auth.seal_key',             'CHECK (id)'),
+    ('auth.seal_key',             'PRIMARY KEY (id)'),
+    ('credits.backend_apps',      'CHECK (((length(app_id) >= 1) AND (length(app_id) <= 100)))'),
+    ('credits.backend_apps',      'PRIMARY KEY (role_name, app_id)'),
     ('credits.packages',          'CHECK (((credits >= 1) AND (credits <= 1000000000)))'),
     ('credits.packages',          'CHECK (((length(description) >= 1) AND (length(description) <= 500)))'),
     ('credits.packages',          'CHECK (((length(name) >= 1) AND (length(name) <= 100)))'),
@@ -121,7 +126,8 @@ select set_eq(
     values
     ('auth.refresh_tokens',       'CREATE btree (user_id, session_id)'),
     ('credits.ledger_entries',    'CREATE brin (xact_id) WITH (pages_per_range=''32'', autosummarize=''on'')'),
-    ('credits.transactions',      'CREATE UNIQUE btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL)'),
+    ('credits.transactions',
+     'CREATE UNIQUE btree (user_id, idempotency_key, app_id) NULLS NOT DISTINCT WHERE (idempotency_key IS NOT NULL)'),
     ('credits.transactions',      'CREATE UNIQUE btree (user_id, grant_window) WHERE (grant_window IS NOT NULL)')
     $$,
     'and its indexes, two of which are a rule'
@@ -160,6 +166,7 @@ select set_eq(
     $$,
     $$
     values
+    ('auth.seal_key',         'id',                      'true'),
     ('auth.two_factor_auth',  'backup_code_hashes',      '''{}''::bytea[]'),
     ('auth.users',            'email_verified',          'false'),
     ('auth.users',            'role',                    '''user''::auth.user_role'),

@@ -22,33 +22,36 @@ select set_eq(
     select c.oid::regclass::text,
            letters('mana_owner', c.oid) as owner, letters('mana_auth', c.oid) as auth,
            letters('mana_ledger', c.oid) as ledger, letters('mana_auditor', c.oid) as auditor,
-           letters('mana_gateway', c.oid) as gateway, letters('mana_backend', c.oid) as backend,
-           letters('mana_reader', c.oid) as reader, letters('public', c.oid) as public
+           letters('mana_api', c.oid) as api, letters('mana_gateway', c.oid) as gateway,
+           letters('mana_backend', c.oid) as backend, letters('mana_reader', c.oid) as reader,
+           letters('public', c.oid) as public
       from pg_class as c
      where c.relnamespace in (select oid from our_schemas)
        and c.relkind in ('r', 'p', 'v', 'm', 'f')
     $$,
     $$
     values
-    --                            owner    auth   ledger  auditor  gateway  backend reader public
-    ('auth.accounts',            'rawdD', '',    '',     '',      '',      '',     '',    ''),
-    ('auth.passwords',           'rawdD', 'ra',  '',     '',      '',      '',     '',    ''),
-    ('auth.refresh_tokens',      'rawdD', 'rad', '',     '',      '',      '',     '',    ''),
-    ('auth.security_events',     'rawdD', 'ra',  '',     '',      '',      '',     '',    ''),
-    ('auth.sessions',            'rawdD', 'rad', '',     '',      '',      '',     '',    ''),
-    ('auth.two_factor_auth',     'rawdD', '',    '',     '',      '',      '',     '',    ''),
-    ('auth.users',               'rawdD', 'ra',  '',     '',      '',      '',     '',    ''),
-    ('auth.verification_tokens', 'rawdD', '',    '',     '',      '',      '',     '',    ''),
-    ('credits.balances',         'rawdD', '',    'ra',   '',      '',      '',     '',    ''),
-    ('credits.ledger_checks',    'rawdD', '',    '',     'ra',    '',      '',     '',    ''),
-    ('credits.ledger_entries',   'ra',    '',    'ra',   '',      '',      '',     '',    ''),
-    ('credits.packages',         'rawdD', '',    'ra',   '',      '',      '',     '',    ''),
-    ('credits.purchases',        'rawdD', '',    'r',    '',      '',      '',     '',    ''),
-    ('credits.settings',         'rawdD', '',    'r',    '',      '',      '',     '',    ''),
-    ('credits.transactions',     'raw',   '',    'ra',   '',      '',      '',     '',    ''),
-    ('credits.account_totals',   '',      '',    '',     'rawdD', '',      '',     'r',   ''),
-    ('credits.ledger_journal',   '',      '',    '',     'rawdD', '',      '',     'r',   ''),
-    ('credits.usage_stats',      '',      '',    '',     'rawdD', '',      '',     'r',   '')
+    --                            owner    auth   ledger  auditor  api  gateway  backend reader public
+    ('auth.accounts',            'rawdD', '',    '',     '',      '',  '',      '',     '',    ''),
+    ('auth.passwords',           'rawdD', 'ra',  '',     '',      '',  '',      '',     '',    ''),
+    ('auth.refresh_tokens',      'rawdD', 'rad', '',     '',      '',  '',      '',     '',    ''),
+    ('auth.seal_key',            'rawdD', 'r',   '',     '',      '',  '',      '',     '',    ''),
+    ('auth.security_events',     'rawdD', 'ra',  '',     '',      '',  '',      '',     '',    ''),
+    ('auth.sessions',            'rawdD', 'rad', '',     '',      '',  '',      '',     '',    ''),
+    ('auth.two_factor_auth',     'rawdD', '',    '',     '',      '',  '',      '',     '',    ''),
+    ('auth.users',               'rawdD', 'ra',  '',     '',      '',  '',      '',     '',    ''),
+    ('auth.verification_tokens', 'rawdD', '',    '',     '',      '',  '',      '',     '',    ''),
+    ('credits.backend_apps',     'rawdD', '',    'rad',  '',      '',  '',      '',     '',    ''),
+    ('credits.balances',         'rawdD', '',    'ra',   '',      '',  '',      '',     '',    ''),
+    ('credits.ledger_checks',    'rawdD', '',    '',     'ra',    '',  '',      '',     '',    ''),
+    ('credits.ledger_entries',   'ra',    '',    'ra',   '',      '',  '',      '',     '',    ''),
+    ('credits.packages',         'rawdD', '',    'ra',   '',      '',  '',      '',     '',    ''),
+    ('credits.purchases',        'rawdD', '',    'r',    '',      '',  '',      '',     '',    ''),
+    ('credits.settings',         'rawdD', '',    'r',    '',      '',  '',      '',     '',    ''),
+    ('credits.transactions',     'raw',   '',    'ra',   '',      '',  '',      '',     '',    ''),
+    ('credits.account_totals',   '',      '',    '',     'rawdD', '',  '',      '',     'r',   ''),
+    ('credits.ledger_journal',   '',      '',    '',     'rawdD', '',  '',      '',     'r',   ''),
+    ('credits.usage_stats',      '',      '',    '',     'rawdD', '',  '',      '',     'r',   '')
     $$,
     'each role holds exactly its privileges on each table and view'
 );
@@ -100,7 +103,7 @@ select set_eq(
                select string_agg(replace(r.role, 'mana_', ''), ' ' order by r.role)
                  from unnest(array[
                      'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
-                     'mana_gateway', 'mana_backend', 'mana_reader', 'public'
+                     'mana_api', 'mana_gateway', 'mana_backend', 'mana_reader', 'public'
                  ]) as r (role)
                 where has_function_privilege(r.role, p.oid, 'execute') and r.role <> p.proowner::regrole::text
            ), '') as callers
@@ -111,28 +114,30 @@ select set_eq(
     values
     ('base.clock()',                                  'mana_owner', 'invoker', 'volatile',  'auditor auth ledger'),
     ('base.note_event(text,bigint)',                  'mana_owner', 'invoker', 'volatile',  'auth ledger'),
-    ('base.refusal(text,text)',                       'mana_owner', 'invoker', 'immutable', 'auth gateway ledger'),
-    ('base.refuse(text,text)',                        'mana_owner', 'invoker', 'stable',    'auth gateway ledger'),
-    ('base.take_notes()',                             'mana_owner', 'invoker', 'volatile',  'gateway'),
+    ('base.refusal(text,text)',                       'mana_owner', 'invoker', 'immutable', 'api auth ledger'),
+    ('base.refuse(text,text)',                        'mana_owner', 'invoker', 'stable',    'api auth ledger'),
+    ('base.take_notes()',                             'mana_owner', 'invoker', 'volatile',  'api'),
     ('base.uuid_v7(timestamp with time zone)',        'mana_owner', 'invoker', 'volatile',  'auditor auth ledger'),
 
-    ('auth.acts_for(uuid)',                           'mana_auth', 'invoker', 'stable',    'ledger'),
     ('auth.act_as(uuid)',                             'mana_auth', 'definer', 'volatile',  'backend'),
-    ('auth.begin_anonymous_request(text)',            'mana_auth', 'invoker', 'volatile',  'gateway'),
-    ('auth.begin_request(uuid,text,text)',            'mana_auth', 'invoker', 'volatile',  'gateway'),
-    ('auth.begin_requests(uuid[],text[],text[])',     'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.log_in(text,text,text,text,interval)',     'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.log_out()',                                'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.log_out_by_refresh_token(uuid,text)',      'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.refresh_session(uuid,text,interval)',      'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.register_user(text,text,text)',            'mana_auth', 'definer', 'volatile',  'gateway'),
-    ('auth.role()',                                   'mana_auth', 'invoker', 'stable',    'backend gateway ledger'),
-    ('auth.session_id()',                             'mana_auth', 'invoker', 'stable',    'backend gateway ledger'),
+    ('auth.begin_anonymous_request(text)',            'mana_auth', 'invoker', 'volatile',  'api'),
+    ('auth.begin_request(uuid,text,text)',            'mana_auth', 'invoker', 'volatile',  'api'),
+    ('auth.begin_requests(uuid[],text[],text[])',     'mana_auth', 'definer', 'volatile',  'api'),
+    ('auth.log_in(text,text,text,text,interval)',     'mana_auth', 'definer', 'volatile',  'api'),
+    ('auth.log_out()',                                'mana_auth', 'definer', 'volatile',  'api'),
+    ('auth.log_out_by_refresh_token(uuid,text)',      'mana_auth', 'definer', 'volatile',  'api'),
+    ('auth.refresh_session(uuid,text,interval)',      'mana_auth', 'definer', 'volatile',  'api'),
+    ('auth.register_user(text,text,text)',            'mana_auth', 'definer', 'volatile',  'api'),
+    ('auth.require_user()',                           'mana_auth', 'definer', 'stable',    'ledger'),
+    ('auth.require_users(uuid[])',                    'mana_auth', 'definer', 'stable',    'ledger'),
+    ('auth.role()',                                   'mana_auth', 'invoker', 'stable',    'api backend ledger'),
+    ('auth.session_id()',                             'mana_auth', 'invoker', 'stable',    'api backend ledger'),
     ('auth.set_disabled(text,boolean)',               'mana_auth', 'definer', 'volatile',  ''),
     ('auth.set_role(text,auth.user_role)',            'mana_auth', 'definer', 'volatile',  ''),
-    ('auth.uid()',                                    'mana_auth', 'invoker', 'stable',    'backend gateway ledger'),
+    ('auth.uid()',                                    'mana_auth', 'invoker', 'stable',    'api backend ledger'),
+    ('auth.user_ids()',                               'mana_auth', 'invoker', 'stable',    'api backend ledger'),
 
-    ('_auth.assume_user(uuid)',                       'mana_auth', 'invoker', 'volatile',  ''),
+    ('_auth.assume_users(uuid[],text)',               'mana_auth', 'invoker', 'volatile',  ''),
     ('_auth.create_session(text,text,interval)',      'mana_auth', 'invoker', 'volatile',  ''),
     ('_auth.find_user(text)',                         'mana_auth', 'invoker', 'volatile',  ''),
     ('_auth.hash_token(text)',                        'mana_auth', 'invoker', 'stable',    ''),
@@ -142,29 +147,34 @@ select set_eq(
     ('_auth.refresh_token_text(uuid,bytea)',          'mana_auth', 'invoker', 'immutable', ''),
     ('_auth.request_context(text)',                   'mana_auth', 'invoker', 'stable',    ''),
     ('_auth.revoke_session(uuid,text)',               'mana_auth', 'invoker', 'volatile',  ''),
+    ('_auth.seal()',                                  'mana_auth', 'invoker', 'stable',    ''),
+    ('_auth.sealed_user_ids()',                       'mana_auth', 'invoker', 'stable',    ''),
     ('_auth.session_refusal(timestamp with time zone,timestamp with time zone,timestamp with time zone,'
      'timestamp with time zone,auth.user_role,text)', 'mana_auth', 'invoker', 'volatile',  ''),
 
+    ('credits.bind_backend(name,text[])',             'mana_ledger', 'definer', 'volatile', ''),
     ('credits.check_ledger(boolean)',                 'mana_auditor', 'definer', 'volatile', ''),
     ('credits.configure(bigint,bigint)',              'mana_ledger', 'definer', 'volatile', ''),
-    ('credits.get_balance()',                         'mana_ledger', 'definer', 'volatile', 'backend gateway'),
-    ('credits.get_balances(uuid[],boolean)',          'mana_ledger', 'definer', 'volatile', 'gateway'),
+    ('credits.get_balance()',                         'mana_ledger', 'definer', 'volatile', 'api backend'),
+    ('credits.get_balances(uuid[],boolean)',          'mana_ledger', 'definer', 'volatile', 'api'),
     ('credits.grant_window(timestamp with time zone,timestamp with time zone)',
                                                       'mana_ledger', 'invoker', 'immutable', 'auditor'),
-    ('credits.list_packages()',                       'mana_ledger', 'definer', 'stable',   'backend gateway'),
-    ('credits.list_purchases()',                      'mana_ledger', 'definer', 'stable',   'backend gateway'),
+    ('credits.list_backends()',                       'mana_ledger', 'definer', 'stable',   ''),
+    ('credits.list_packages()',                       'mana_ledger', 'definer', 'stable',   'api backend'),
+    ('credits.list_purchases()',                      'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.list_transactions(integer,integer,uuid,credits.transaction_type,text)',
-                                                      'mana_ledger', 'definer', 'stable',   'backend gateway'),
+                                                      'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.open_account(timestamp with time zone)', 'mana_ledger', 'definer', 'volatile', 'auth'),
     ('credits.seed_packages()',                       'mana_ledger', 'definer', 'volatile', ''),
     ('credits.spend_all(credits.spend_request[],boolean)',
-                                                      'mana_ledger', 'definer', 'volatile', 'gateway'),
+                                                      'mana_ledger', 'definer', 'volatile', 'api'),
     ('credits.use_credits(bigint,text,text,text,jsonb,bigint)',
                                                       'mana_ledger', 'definer', 'volatile', 'backend'),
     ('credits.verify_ledger()',                       'mana_auditor', 'definer', 'stable',  'reader'),
 
     ('_credits.balance_summary(credits.balances,bigint)',
                                                       'mana_ledger', 'invoker', 'stable',   ''),
+    ('_credits.bound_apps()',                         'mana_ledger', 'invoker', 'stable',   ''),
     ('_credits.due_window(credits.balances,timestamp with time zone)',
                                                       'mana_ledger', 'invoker', 'stable',   ''),
     ('_credits.is_plain_key(text)',                   'mana_ledger', 'invoker', 'immutable', ''),
@@ -175,34 +185,33 @@ select set_eq(
                                                       'mana_ledger', 'invoker', 'stable',   'auditor'),
     ('_credits.post_movements(credits.movement[])',   'mana_ledger', 'invoker', 'volatile', ''),
     ('_credits.receipt(credits.transactions,boolean)', 'mana_ledger', 'invoker', 'immutable', ''),
-    ('_credits.require_user()',                       'mana_ledger', 'invoker', 'stable',   ''),
     ('_credits.shown_metadata(jsonb)',                'mana_ledger', 'invoker', 'immutable', ''),
     ('_credits.spend(credits.spend_request[],uuid[])', 'mana_ledger', 'invoker', 'volatile', ''),
 
-    ('api.balance(credits.balance_summary)',          'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.get_balance(uuid[],text[],text[],boolean)', 'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.health()',                                  'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.iso_time(timestamp with time zone)',        'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.list_packages(uuid,text,text)',             'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.list_purchases(uuid,text,text)',            'mana_owner', 'invoker', 'volatile', 'gateway'),
+    ('api.balance(credits.balance_summary)',          'mana_api', 'invoker', 'stable',   ''),
+    ('api.get_balance(uuid[],text[],text[],boolean)', 'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.health()',                                  'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.iso_time(timestamp with time zone)',        'mana_api', 'invoker', 'stable',   ''),
+    ('api.list_packages(uuid,text,text)',             'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.list_purchases(uuid,text,text)',            'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.list_transactions(uuid,text,text,integer,integer,uuid,credits.transaction_type,text)',
-                                                      'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.log_in(text,text,text,text,text,interval)', 'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.log_out(uuid,text,text,text)',              'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.new_user(auth.users)',                      'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.ok(json,json,integer)',                     'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.package(credits.packages)',                 'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.page(json,uuid)',                           'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.purchase(credits.purchases)',               'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.refresh_session(uuid,text,text,interval)',  'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.refused(text,text,json)',                        'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.register_user(text,text,text,text)',        'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.session(auth.session_grant)',               'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.spend(credits.receipt)',                    'mana_owner', 'invoker', 'stable',   'gateway'),
-    ('api.transaction(credits.receipt)',              'mana_owner', 'invoker', 'stable',   'gateway'),
+                                                      'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.log_in(text,text,text,text,text,interval)', 'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.log_out(uuid,text,text,text)',              'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.new_user(auth.users)',                      'mana_api', 'invoker', 'stable',   ''),
+    ('api.ok(json,json,integer)',                     'mana_api', 'invoker', 'volatile', ''),
+    ('api.package(credits.packages)',                 'mana_api', 'invoker', 'stable',   ''),
+    ('api.page(json,uuid)',                           'mana_api', 'invoker', 'volatile', ''),
+    ('api.purchase(credits.purchases)',               'mana_api', 'invoker', 'stable',   ''),
+    ('api.refresh_session(uuid,text,text,interval)',  'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.refused(text,text,json)',                   'mana_api', 'invoker', 'volatile', ''),
+    ('api.register_user(text,text,text,text)',        'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.session(auth.session_grant)',               'mana_api', 'invoker', 'stable',   ''),
+    ('api.spend(credits.receipt)',                    'mana_api', 'invoker', 'stable',   ''),
+    ('api.transaction(credits.receipt)',              'mana_api', 'invoker', 'stable',   ''),
     ('api.use_credits(uuid[],text[],text[],bigint[],text[],text[],text[],jsonb[],bigint[],boolean)',
-                                                      'mana_owner', 'invoker', 'volatile', 'gateway'),
-    ('api.validate(uuid,text,text)',                  'mana_owner', 'invoker', 'volatile', 'gateway')
+                                                      'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.validate(uuid,text,text)',                  'mana_api', 'definer', 'volatile', 'gateway')
     $$,
     'each function has its owner, its rights, its volatility and exactly its callers'
 );
@@ -218,21 +227,21 @@ select set_eq(
       from unnest(array['base', 'auth', '_auth', 'credits', '_credits', 'api', 'extensions', 'public', 'deploy']) as s (schema)
      cross join unnest(array[
          'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
-         'mana_gateway', 'mana_backend', 'mana_reader', 'public'
+         'mana_api', 'mana_gateway', 'mana_backend', 'mana_reader', 'public'
      ]) as r (role)
      where has_schema_privilege(r.role, s.schema, 'usage') or has_schema_privilege(r.role, s.schema, 'create')
     $$,
     $$
     values
     ('base',       'owner', 'UC'), ('base', 'auth', 'U'), ('base', 'ledger', 'U'), ('base', 'auditor', 'U'),
-    ('base',       'gateway', 'U'),
+    ('base', 'api', 'U'),
     ('_auth',      'owner', 'UC'), ('_auth', 'auth', 'U'),
     ('_credits',   'owner', 'UC'), ('_credits', 'ledger', 'U'), ('_credits', 'auditor', 'U'),
     ('auth',       'owner', 'UC'), ('auth', 'auth', 'U'), ('auth', 'ledger', 'U'), ('auth', 'auditor', 'U'),
-    ('auth',       'gateway', 'U'), ('auth', 'backend', 'U'),
+    ('auth',       'api', 'U'), ('auth', 'backend', 'U'),
     ('credits',    'owner', 'UC'), ('credits', 'auth', 'U'), ('credits', 'ledger', 'U'), ('credits', 'auditor', 'U'),
-    ('credits',    'gateway', 'U'), ('credits', 'backend', 'U'), ('credits', 'reader', 'U'),
-    ('api',        'owner', 'UC'), ('api', 'gateway', 'U'),
+    ('credits',    'api', 'U'), ('credits', 'backend', 'U'), ('credits', 'reader', 'U'),
+    ('api',        'owner', 'UC'), ('api', 'api', 'U'), ('api', 'gateway', 'U'),
     ('extensions', 'owner', 'UC'), ('extensions', 'auth', 'U')
     $$,
     'each role may look into exactly its schemas, and create in none but its own'
@@ -275,7 +284,8 @@ select is_empty(
        and g.grantee not in (
            select oid from pg_roles
             where rolname in (
-                'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_gateway', 'mana_backend', 'mana_reader'
+                'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_api', 'mana_gateway', 'mana_backend',
+                'mana_reader'
             )
        )
     $$,

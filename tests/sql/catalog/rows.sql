@@ -16,6 +16,7 @@ insert into auth.two_factor_auth
 select user_id, 'sealed', array[sha256('code')], null, base.clock() from people;
 insert into credits.purchases
 select user_id, gen_random_uuid(), null, 100, 100, null, 'pending', base.clock(), null from people;
+insert into credits.backend_apps values ('somebody', 'app');
 insert into credits.packages
 values (gen_random_uuid(), 'pgTAP', null, 1, 1, null, true, 0, base.clock(), base.clock());
 
@@ -74,7 +75,8 @@ begin
     if p_command = 'insert' then
         execute tap.statement(p_table, p_role, 'delete', p_whose);
     end if;
-    perform set_config('request.jwt.claims', p_claims, true), set_config('role', p_role, true);
+    perform set_config('request.user_ids', coalesce(nullif(p_claims, '')::json ->> 'sub', ''), true),
+            set_config('request.jwt.claims', p_claims, true), set_config('role', p_role, true);
     execute v_statement;
     get diagnostics v_rows = row_count;
     raise sqlstate 'TAP00' using message = least(v_rows, 1);
@@ -111,7 +113,7 @@ select t.relation::text as relation, r.role,
        outcomes(t, r.role, 'delete') as "delete"
   from tap.tables as t
  cross join unnest(array[
-     'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_gateway', 'mana_backend', 'mana_reader'
+     'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_api', 'mana_gateway', 'mana_backend', 'mana_reader'
  ]) as r (role);
 
 create function tap.reached_by(p_role text)
@@ -135,6 +137,7 @@ select set_eq(
     ('auth.users',           'mana_auth',        '11111', '11111', '11111', '-----'),
     ('auth.passwords',       'mana_auth',        '10000', '1xxxx', '-----', '-----'),
     ('auth.refresh_tokens',  'mana_auth',        '10000', '1xxxx', '10000', '10000'),
+    ('auth.seal_key',        'mana_auth',        '11111', '-----', '-----', '-----'),
     ('auth.security_events', 'mana_auth',        '10000', '1xxxx', '-----', '-----'),
     ('auth.sessions',        'mana_auth',        '10000', '1xxxx', '10000', '10000')
     $$,
@@ -145,14 +148,15 @@ select set_eq(
     $$ select * from reached_by('mana_ledger') $$,
     $$
     values
-    ('credits.balances',       'mana_ledger',    '10011', '1xx11', '10011', '-----'),
-    ('credits.transactions',   'mana_ledger',    '10011', '1xx11', '-----', '-----'),
-    ('credits.ledger_entries', 'mana_ledger',    '10011', '1xx11', '-----', '-----'),
-    ('credits.purchases',      'mana_ledger',    '10011', '-----', '-----', '-----'),
+    ('credits.balances',       'mana_ledger',    '10000', '1xxxx', '10000', '-----'),
+    ('credits.transactions',   'mana_ledger',    '10000', '1xxxx', '-----', '-----'),
+    ('credits.ledger_entries', 'mana_ledger',    '10000', '1xxxx', '-----', '-----'),
+    ('credits.purchases',      'mana_ledger',    '10000', '-----', '-----', '-----'),
+    ('credits.backend_apps',   'mana_ledger',    '11111', '11111', '-----', '11111'),
     ('credits.packages',       'mana_ledger',    '11111', '11111', '-----', '-----'),
     ('credits.settings',       'mana_ledger',    '11111', '-----', '11111', '-----')
     $$,
-    'mana_ledger reaches the rows of the user it acts for, and all for a service or an admin'
+    'mana_ledger reaches the rows of the user it acts for, whatever the role'
 );
 
 select set_eq(
@@ -182,7 +186,7 @@ select set_eq(
 );
 
 select is_empty(
-    $$ select r.* from unnest(array['mana_gateway', 'mana_backend', 'mana_reader']) as client
+    $$ select r.* from unnest(array['mana_api', 'mana_gateway', 'mana_backend', 'mana_reader']) as client
        cross join lateral reached_by(client) as r $$,
     'no client reaches a table'
 );

@@ -64,8 +64,7 @@ select is_empty(
         where p.polroles <> array['mana_auditor'::regrole::oid]
           and (pg_get_expr(p.polqual, p.polrelid) is distinct from pg_get_expr(p.polwithcheck, p.polrelid)
                or pg_get_expr(p.polqual, p.polrelid) not in (
-                   '(user_id = auth.uid())', 'auth.acts_for(user_id)',
-                   '(auth.acts_for(user_id) OR (auth.role() = ANY (ARRAY[''service''::text, ''admin''::text])))'
+                   '(user_id = ANY (auth.user_ids()))'
                )) $$,
     'every policy of a user''s table, but the auditor''s, is for the rows of who acts, to read as to write'
 );
@@ -91,7 +90,7 @@ select is_empty(
 
 select is_empty(
     $$ select oid::regprocedure, proowner::regrole from our_functions
-        where proowner::regrole::text not in ('mana_auth', 'mana_ledger', 'mana_auditor', 'mana_owner')
+        where proowner::regrole::text not in ('mana_auth', 'mana_ledger', 'mana_auditor', 'mana_api', 'mana_owner')
            or prosecdef and proowner = 'mana_owner'::regrole $$,
     'every definer runs as one of the definer roles'
 );
@@ -106,7 +105,7 @@ select is_empty(
 
 select is_empty(
     $$ select oid::regprocedure from our_functions
-        where (pronamespace, proname) in (('auth'::regnamespace, 'uid'), ('auth'::regnamespace, 'role'))
+        where (pronamespace, proname) = ('auth'::regnamespace, 'user_ids')
           and (prolang <> (select oid from pg_language where lanname = 'sql')
                or provolatile <> 's' or prosecdef or proconfig is not null or proisstrict) $$,
     'what the policies call can be inlined'
@@ -123,8 +122,10 @@ select is_empty(
 );
 
 select is_empty(
-    $$ select oid::regprocedure from our_functions where pronamespace = 'api'::regnamespace and prosecdef $$,
-    'no api function has rights of its own'
+    $$ select oid::regprocedure from our_functions
+        where prosecdef is distinct from has_function_privilege('mana_gateway', oid, 'execute')
+          and (pronamespace = 'api'::regnamespace or has_function_privilege('mana_gateway', oid, 'execute')) $$,
+    'the gateway may call the definers of api alone'
 );
 
 
@@ -239,8 +240,9 @@ select results_eq(
          from pg_index as i
          join user_owned as u on u.oid = i.indrelid
         where i.indkey[0] <> u.attnum $$,
-    -- An identity at a provider is one user's in all of the service, and is looked up by itself.
-    $$ values ('auth.accounts_provider_id_account_id_key') $$,
+    -- An identity at a provider is one user's in all of the service, and is looked up by itself. The ledger is
+    -- followed in the order in which it was committed.
+    $$ values ('auth.accounts_provider_id_account_id_key'), ('credits.ledger_entries_by_xact_id') $$,
     'every primary key and index of a user''s table leads with user_id'
 );
 

@@ -22,7 +22,7 @@ begin
         raise sqlstate 'PT404' using message = 'not_found', detail = 'There is no user with this e-mail address.';
     end if;
 
-    perform _auth.assume_user(v_user.id);
+    perform _auth.assume_users(array[v_user.id]);
     return v_user;
 end
 $$;

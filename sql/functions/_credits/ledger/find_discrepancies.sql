@@ -184,10 +184,10 @@ begin
          select from credits.transactions as t where t.user_id = l.user_id and t.id = l.transaction_id
      )
     union all
-    select t.user_id, null, 'idempotency_key_twice', format('%s transactions have one key', count(*))
+    select t.user_id, null, 'idempotency_key_twice', format('%s transactions of one app have one key', count(*))
       from movement as t
      where t.idempotency_key is not null
-     group by t.user_id, t.idempotency_key
+     group by t.user_id, t.app_id, t.idempotency_key
     having count(*) > 1
 
     union all

@@ -6,7 +6,7 @@
 -- their expected_version.
 --
 -- The same idempotency key with the same request is a retry: nothing is charged and the first
--- receipt comes again, replayed. A key is the user's own and lasts for ever; refusals are not kept,
+-- receipt comes again, replayed. A key belongs to the user and the app and lasts for ever; refusals are not kept,
 -- so that the retry of a refused request is decided again.
 --
 -- Refuses  400 invalid_request         the detail names the parameter
@@ -29,9 +29,9 @@ begin
                case
                    when invalid.detail is not null then 'invalid_request'
                    when earlier.id is not null
-                        and (earlier.type, -earlier.amount, earlier.app_id, earlier.description, earlier.metadata)
+                        and (earlier.type, -earlier.amount, earlier.description, earlier.metadata)
                             is distinct from
-                            ('usage'::credits.transaction_type, r.amount, r.app_id, r.description, r.metadata)
+                            ('usage'::credits.transaction_type, r.amount, r.description, r.metadata)
                        then 'idempotency_key_reused'
                    when earlier.id is null
                         and r.expected_version + (b.user_id = any (p_granted))::int <> b.version
@@ -43,7 +43,9 @@ begin
           from unnest(p_requests) as r
           join credits.balances as b on b.user_id = r.user_id
           left join credits.transactions as earlier
-            on earlier.user_id = r.user_id and earlier.idempotency_key = r.idempotency_key
+            on earlier.user_id = r.user_id
+           and earlier.idempotency_key = r.idempotency_key
+           and earlier.app_id = r.app_id
          cross join lateral (
              select case
                  when r.amount is null or r.amount not between 1 and 1000000000

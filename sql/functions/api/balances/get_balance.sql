@@ -14,6 +14,8 @@ create or replace function api.get_balance(
 returns setof api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -29,7 +31,8 @@ begin
                end as reply
           from unnest(v_callers) with ordinality as c
           left join credits.get_balances(
-              array(select user_id from unnest(v_callers)), p_wait => coalesce(p_wait, cardinality(p_user_ids) = 1)
+              array(select user_id from unnest(v_callers) where user_id is not null),
+              p_wait => coalesce(p_wait, cardinality(p_user_ids) = 1)
           ) as b on b.user_id = c.user_id
     )
     select (a.reply).* from answered as a order by a.place;
@@ -37,7 +40,7 @@ end
 $$;
 
 alter function api.get_balance(uuid[], text[], text[], boolean)
-    owner to mana_owner;
+    owner to mana_api;
 revoke all on function api.get_balance(uuid[], text[], text[], boolean)
     from public;
 grant execute on function api.get_balance(uuid[], text[], text[], boolean)

@@ -7,8 +7,11 @@ create or replace function api.health()
 returns api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
+    v_caller   constant name := coalesce(nullif(current_setting('role'), 'none'), session_user);
     v_problems text[];
 begin
     select array_agg(p.problem)
@@ -27,10 +30,11 @@ begin
            'default_transaction_isolation must be read committed for the gateway''s role'),
           (current_setting('server_encoding') <> 'UTF8', 'the database''s encoding must be UTF8'),
           (current_setting('server_version_num')::int < 150000, 'PostgreSQL 15 or newer is needed'),
-          ((select rolsuper or rolbypassrls from pg_roles where rolname = current_user),
-           format('the gateway must not log in as %s, a role that row-level security does not bind', current_user)),
-          (has_table_privilege('credits.balances', 'select') or has_table_privilege('auth.users', 'select'),
-           format('the gateway must not log in as %s, a role with privileges on tables', current_user))
+          ((select rolsuper or rolbypassrls from pg_roles where rolname = v_caller),
+           format('the gateway must not log in as %s, a role that row-level security does not bind', v_caller)),
+          (has_table_privilege(v_caller, 'credits.balances', 'select')
+           or has_table_privilege(v_caller, 'auth.users', 'select'),
+           format('the gateway must not log in as %s, a role with privileges on tables', v_caller))
       ) as p (is_so, problem)
      where p.is_so;
     return api.ok(
@@ -40,6 +44,6 @@ begin
 end
 $$;
 
-alter function api.health owner to mana_owner;
+alter function api.health owner to mana_api;
 revoke all on function api.health from public;
 grant execute on function api.health to mana_gateway;

@@ -5,6 +5,8 @@ create or replace function api.list_purchases(p_user_id uuid, p_claims text, p_c
 returns api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform auth.begin_request(p_user_id, p_claims, p_context);
@@ -12,6 +14,6 @@ begin
 end
 $$;
 
-alter function api.list_purchases owner to mana_owner;
+alter function api.list_purchases owner to mana_api;
 revoke all on function api.list_purchases from public;
 grant execute on function api.list_purchases to mana_gateway;

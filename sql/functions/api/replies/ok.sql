@@ -9,6 +9,6 @@ as $$
     select row(p_status, p_body, p_headers, base.take_notes())::api.reply
 $$;
 
-alter function api.ok owner to mana_owner;
+alter function api.ok owner to mana_api;
 revoke all on function api.ok from public;
-grant execute on function api.ok to mana_gateway;
+grant execute on function api.ok to mana_api;

@@ -12,6 +12,6 @@ as $$
     )
 $$;
 
-alter function api.page owner to mana_owner;
+alter function api.page owner to mana_api;
 revoke all on function api.page from public;
-grant execute on function api.page to mana_gateway;
+grant execute on function api.page to mana_api;

@@ -22,6 +22,6 @@ begin
 end
 $$;
 
-alter function api.refused(text, text, json) owner to mana_owner;
+alter function api.refused(text, text, json) owner to mana_api;
 revoke all on function api.refused(text, text, json) from public;
-grant execute on function api.refused(text, text, json) to mana_gateway;
+grant execute on function api.refused(text, text, json) to mana_api;

@@ -12,6 +12,8 @@ create or replace function api.log_in(
 returns api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_grant auth.session_grant;
@@ -29,6 +31,6 @@ begin
 end
 $$;
 
-alter function api.log_in owner to mana_owner;
+alter function api.log_in owner to mana_api;
 revoke all on function api.log_in from public;
 grant execute on function api.log_in to mana_gateway;

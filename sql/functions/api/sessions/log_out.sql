@@ -6,6 +6,8 @@ create or replace function api.log_out(p_user_id uuid, p_claims text, p_context 
 returns api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
 begin
     if p_refresh_token is null then
@@ -21,6 +23,6 @@ begin
 end
 $$;
 
-alter function api.log_out owner to mana_owner;
+alter function api.log_out owner to mana_api;
 revoke all on function api.log_out from public;
 grant execute on function api.log_out to mana_gateway;

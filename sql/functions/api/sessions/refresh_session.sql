@@ -7,6 +7,8 @@ create or replace function api.refresh_session(
 returns api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_grant auth.session_grant;
@@ -19,6 +21,6 @@ begin
 end
 $$;
 
-alter function api.refresh_session owner to mana_owner;
+alter function api.refresh_session owner to mana_api;
 revoke all on function api.refresh_session from public;
 grant execute on function api.refresh_session to mana_gateway;

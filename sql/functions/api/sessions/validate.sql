@@ -5,6 +5,8 @@ create or replace function api.validate(p_user_id uuid, p_claims text, p_context
 returns api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_callers constant auth.caller[] := auth.begin_requests(array[p_user_id], array[p_claims], array[p_context]);
@@ -16,6 +18,6 @@ begin
 end
 $$;
 
-alter function api.validate owner to mana_owner;
+alter function api.validate owner to mana_api;
 revoke all on function api.validate from public;
 grant execute on function api.validate to mana_gateway;

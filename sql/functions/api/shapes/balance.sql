@@ -17,6 +17,6 @@ as $$
     )
 $$;
 
-alter function api.balance owner to mana_owner;
+alter function api.balance owner to mana_api;
 revoke all on function api.balance from public;
-grant execute on function api.balance to mana_gateway;
+grant execute on function api.balance to mana_api;

@@ -10,6 +10,6 @@ as $$
     select to_char(p_time at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
-alter function api.iso_time owner to mana_owner;
+alter function api.iso_time owner to mana_api;
 revoke all on function api.iso_time from public;
-grant execute on function api.iso_time to mana_gateway;
+grant execute on function api.iso_time to mana_api;

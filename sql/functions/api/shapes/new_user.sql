@@ -11,6 +11,6 @@ as $$
     )
 $$;
 
-alter function api.new_user owner to mana_owner;
+alter function api.new_user owner to mana_api;
 revoke all on function api.new_user from public;
-grant execute on function api.new_user to mana_gateway;
+grant execute on function api.new_user to mana_api;

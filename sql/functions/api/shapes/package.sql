@@ -16,6 +16,6 @@ as $$
     )
 $$;
 
-alter function api.package owner to mana_owner;
+alter function api.package owner to mana_api;
 revoke all on function api.package from public;
-grant execute on function api.package to mana_gateway;
+grant execute on function api.package to mana_api;

@@ -18,6 +18,6 @@ as $$
     )
 $$;
 
-alter function api.purchase owner to mana_owner;
+alter function api.purchase owner to mana_api;
 revoke all on function api.purchase from public;
-grant execute on function api.purchase to mana_gateway;
+grant execute on function api.purchase to mana_api;

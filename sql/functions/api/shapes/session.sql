@@ -18,6 +18,6 @@ as $$
     )
 $$;
 
-alter function api.session owner to mana_owner;
+alter function api.session owner to mana_api;
 revoke all on function api.session from public;
-grant execute on function api.session to mana_gateway;
+grant execute on function api.session to mana_api;

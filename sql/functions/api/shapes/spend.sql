@@ -18,6 +18,6 @@ as $$
     )
 $$;
 
-alter function api.spend owner to mana_owner;
+alter function api.spend owner to mana_api;
 revoke all on function api.spend from public;
-grant execute on function api.spend to mana_gateway;
+grant execute on function api.spend to mana_api;

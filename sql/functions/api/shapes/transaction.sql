@@ -23,6 +23,6 @@ as $$
     )
 $$;
 
-alter function api.transaction owner to mana_owner;
+alter function api.transaction owner to mana_api;
 revoke all on function api.transaction from public;
-grant execute on function api.transaction to mana_gateway;
+grant execute on function api.transaction to mana_api;

@@ -20,6 +20,8 @@ create or replace function api.use_credits(
 returns setof api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -61,7 +63,7 @@ $$;
 
 alter function api.use_credits(
     uuid[], text[], text[], bigint[], text[], text[], text[], jsonb[], bigint[], boolean
-) owner to mana_owner;
+) owner to mana_api;
 revoke all on function api.use_credits(
     uuid[], text[], text[], bigint[], text[], text[], text[], jsonb[], bigint[], boolean
 ) from public;

@@ -14,6 +14,8 @@ create or replace function api.list_transactions(
 returns api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_page credits.receipt[];
@@ -38,6 +40,6 @@ begin
 end
 $$;
 
-alter function api.list_transactions owner to mana_owner;
+alter function api.list_transactions owner to mana_api;
 revoke all on function api.list_transactions from public;
 grant execute on function api.list_transactions to mana_gateway;

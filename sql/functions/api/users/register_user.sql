@@ -5,6 +5,8 @@ create or replace function api.register_user(p_context text, p_email text, p_pas
 returns api.reply
 language plpgsql
 volatile
+security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_user auth.users;
@@ -15,6 +17,6 @@ begin
 end
 $$;
 
-alter function api.register_user owner to mana_owner;
+alter function api.register_user owner to mana_api;
 revoke all on function api.register_user from public;
 grant execute on function api.register_user to mana_gateway;

@@ -23,8 +23,7 @@ begin
         raise sqlstate 'PT401' using message = 'account_disabled', detail = 'This account is disabled.';
     end if;
 
-    perform set_config('request.jwt.claims', json_build_object('sub', p_user_id, 'role', 'user')::text, true),
-            set_config('request.user_ids', '', true);
+    perform _auth.assume_users(array[p_user_id], json_build_object('sub', p_user_id, 'role', 'user')::text);
 end
 $$;
 

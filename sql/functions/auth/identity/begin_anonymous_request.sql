@@ -10,11 +10,13 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    perform set_config('request.jwt.claims', '', true),
+    perform set_config('request.user_ids', '', true),
+            set_config('request.jwt.claims', '', true),
+            set_config('request.seal', '', true),
             set_config('request.context', coalesce(p_context, ''), true);
 end
 $$;
 
 alter function auth.begin_anonymous_request owner to mana_auth;
 revoke all on function auth.begin_anonymous_request from public;
-grant execute on function auth.begin_anonymous_request to mana_gateway;
+grant execute on function auth.begin_anonymous_request to mana_api;

@@ -21,4 +21,4 @@ $$;
 
 alter function auth.begin_request owner to mana_auth;
 revoke all on function auth.begin_request from public;
-grant execute on function auth.begin_request to mana_gateway;
+grant execute on function auth.begin_request to mana_api;

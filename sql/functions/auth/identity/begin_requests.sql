@@ -4,8 +4,8 @@
 -- still hold; the gateway has checked the signatures. Returns for each place who calls: the user, or
 -- the code of a refusal. Policies then show the rows of these users and of nobody else.
 --
--- A lone caller is auth.uid() as well, and p_contexts, a JSON object with ip, userAgent and requestId,
--- says where the request came from. Of several callers the claims of one may be unreadable: then the
+-- p_contexts of a lone caller, a JSON object with ip, userAgent and requestId, tells where the request
+-- came from. Of several callers the claims of one may be unreadable: then the
 -- function lets nobody in and refuses nobody, and each has to call alone.
 --
 -- Refuses  401 invalid_token      no claims, claims that cannot be read, or those of somebody else
@@ -25,7 +25,6 @@ declare
     v_callers auth.caller[];
     v_set     text;
 begin
-    v_set := set_config('request.jwt.claims', '', true);
     v_set := set_config('request.context', '', true);
     v_set := set_config('request.user_ids', array_to_string(p_user_ids, ' '), true);
 
@@ -59,13 +58,10 @@ begin
     end;
 
     if v_alone and v_callers[1].user_id is not null then
-        v_set := set_config('request.jwt.claims', p_claims[1], true);
         v_set := set_config('request.context', coalesce(p_contexts[1], ''), true);
-        v_set := set_config('request.user_ids', '', true);
+        perform _auth.assume_users(p_user_ids, p_claims[1]);
     else
-        v_set := set_config(
-            'request.user_ids', array_to_string(array(select c.user_id from unnest(v_callers) as c), ' '), true
-        );
+        perform _auth.assume_users(array(select c.user_id from unnest(v_callers) as c));
     end if;
     return v_callers;
 end
@@ -76,4 +72,4 @@ alter function auth.begin_requests(uuid[], text[], text[])
 revoke all on function auth.begin_requests(uuid[], text[], text[])
     from public;
 grant execute on function auth.begin_requests(uuid[], text[], text[])
-    to mana_gateway;
+    to mana_api;

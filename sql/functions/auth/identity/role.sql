@@ -1,4 +1,4 @@
--- Called by policies.
+-- Called by trusted backends.
 --
 -- The role in this transaction's claims: user, admin or service; null without claims.
 create or replace function auth.role()
@@ -12,4 +12,4 @@ $$;
 
 alter function auth.role owner to mana_auth;
 revoke all on function auth.role from public;
-grant execute on function auth.role to mana_auth, mana_ledger, mana_gateway, mana_backend;
+grant execute on function auth.role to mana_auth, mana_ledger, mana_api, mana_backend;

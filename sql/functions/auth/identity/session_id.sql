@@ -12,4 +12,4 @@ $$;
 
 alter function auth.session_id owner to mana_auth;
 revoke all on function auth.session_id from public;
-grant execute on function auth.session_id to mana_auth, mana_ledger, mana_gateway, mana_backend;
+grant execute on function auth.session_id to mana_auth, mana_ledger, mana_api, mana_backend;

@@ -37,7 +37,7 @@ begin
 
     select * into v_user from auth.users where email = lower(p_email) and deleted_at is null;
     if found then
-        perform _auth.assume_user(v_user.id);
+        perform _auth.assume_users(array[v_user.id]);
         select hash into v_hash from auth.passwords where user_id = v_user.id;
     end if;
 
@@ -72,4 +72,4 @@ $$;
 
 alter function auth.log_in owner to mana_auth;
 revoke all on function auth.log_in from public;
-grant execute on function auth.log_in to mana_gateway;
+grant execute on function auth.log_in to mana_api;

@@ -14,7 +14,7 @@ as $$
 declare
     v_session_id uuid;
 begin
-    perform _auth.assume_user(p_user_id);
+    perform _auth.assume_users(array[p_user_id]);
 
     select session_id into v_session_id
       from auth.refresh_tokens
@@ -30,4 +30,4 @@ $$;
 
 alter function auth.log_out_by_refresh_token owner to mana_auth;
 revoke all on function auth.log_out_by_refresh_token from public;
-grant execute on function auth.log_out_by_refresh_token to mana_gateway;
+grant execute on function auth.log_out_by_refresh_token to mana_api;

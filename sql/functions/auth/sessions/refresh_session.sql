@@ -31,7 +31,7 @@ begin
         raise sqlstate 'PT400' using message = 'invalid_request', detail = 'ttl: must be from 0 to 100 years.';
     end if;
 
-    perform _auth.assume_user(p_user_id);
+    perform _auth.assume_users(array[p_user_id]);
 
     select * into v_token from auth.refresh_tokens where user_id = p_user_id and hash = v_hash;
     if not found then
@@ -88,4 +88,4 @@ $$;
 
 alter function auth.refresh_session owner to mana_auth;
 revoke all on function auth.refresh_session from public;
-grant execute on function auth.refresh_session to mana_gateway;
+grant execute on function auth.refresh_session to mana_api;

@@ -45,7 +45,7 @@ begin
         raise sqlstate 'PT409' using message = 'email_taken', detail = 'This e-mail address is already registered.';
     end if;
 
-    perform _auth.assume_user(v_id);
+    perform _auth.assume_users(array[v_id]);
     insert into auth.passwords (user_id, hash, updated_at) values (v_id, v_hash, v_now);
     perform credits.open_account(v_now);
     perform _auth.record_event('registered');
@@ -55,4 +55,4 @@ $$;
 
 alter function auth.register_user owner to mana_auth;
 revoke all on function auth.register_user from public;
-grant execute on function auth.register_user to mana_gateway;
+grant execute on function auth.register_user to mana_api;

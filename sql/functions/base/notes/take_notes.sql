@@ -12,4 +12,4 @@ $$;
 
 alter function base.take_notes owner to mana_owner;
 revoke all on function base.take_notes from public;
-grant execute on function base.take_notes to mana_gateway;
+grant execute on function base.take_notes to mana_api;

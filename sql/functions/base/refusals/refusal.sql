@@ -11,7 +11,7 @@ as $$
     select row(r.status, p_code, coalesce(p_detail, r.detail))::base.refusal
       from (values
           ('invalid_request',         400, null),
-          ('authentication_required', 401, null),
+          ('authentication_required', 401, 'This transaction has no user: call auth.act_as() in it first.'),
           ('invalid_token',           401, 'Invalid token.'),
           ('session_ended',           401, 'Invalid token: this session has ended. Log in again.'),
           ('account_disabled',        401, 'Invalid token: this account is disabled.'),
@@ -19,6 +19,7 @@ as $$
           ('invalid_credentials',     401, 'Invalid email or password'),
           ('invalid_refresh_token',   401, 'Invalid refresh token'),
           ('insufficient_credits',    402, 'Insufficient credits.'),
+          ('app_not_allowed',         403, 'This backend does not work for this app.'),
           ('not_found',               404, 'There is nothing here.'),
           ('email_taken',             409, 'This e-mail address is already registered.'),
           ('version_conflict',        409, 'The balance has changed. Read it again and decide again.'),
@@ -29,4 +30,4 @@ $$;
 
 alter function base.refusal owner to mana_owner;
 revoke all on function base.refusal from public;
-grant execute on function base.refusal to mana_auth, mana_ledger, mana_gateway;
+grant execute on function base.refusal to mana_auth, mana_ledger, mana_api;

@@ -12,7 +12,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_user_id constant uuid := _credits.require_user();
+    v_user_id constant uuid := auth.require_user();
     v_bonus   bigint;
 begin
     insert into credits.balances (user_id, last_daily_reset_at, created_at, updated_at)

@@ -17,7 +17,7 @@ declare
     v_found record;
 begin
     select * into strict v_found
-      from credits.get_balances(array[_credits.require_user()], p_wait => true);
+      from credits.get_balances(array[auth.uid()], p_wait => true);
     if v_found.code is not null then
         perform base.refuse(v_found.code, v_found.detail);
     end if;
@@ -27,4 +27,4 @@ $$;
 
 alter function credits.get_balance owner to mana_ledger;
 revoke all on function credits.get_balance from public;
-grant execute on function credits.get_balance to mana_backend, mana_gateway;
+grant execute on function credits.get_balance to mana_backend, mana_api;

@@ -7,7 +7,8 @@
 -- account.
 --
 -- Locks    the balance rows of those to whom a grant is due, as _credits.lock_balances does.
--- Refuses  404 not_found           the user has no account
+-- Raises   PT401 authentication_required  the transaction was not begun for one of them
+-- Refuses  404 not_found                  the user has no account
 create or replace function credits.get_balances(p_user_ids uuid[], p_wait boolean)
 returns table (user_id uuid, code text, detail text, summary credits.balance_summary)
 language plpgsql
@@ -19,14 +20,16 @@ as $$
 #variable_conflict use_column
 declare
     v_now constant timestamptz := base.clock();
-    v_due constant uuid[] := array(
+    v_due   uuid[];
+    v_paid  uuid[] := '{}';  -- or as good as paid
+    v_found bigint;
+begin
+    perform auth.require_users(p_user_ids);
+    v_due := array(
         select b.user_id
           from credits.balances as b
          where b.user_id = any (p_user_ids) and _credits.due_window(b, v_now) is not null
     );
-    v_paid  uuid[] := '{}';  -- or as good as paid
-    v_found bigint;
-begin
     if current_setting('transaction_read_only') = 'on' then
         v_paid := v_due;
     elsif v_due <> '{}' then
@@ -50,4 +53,4 @@ $$;
 
 alter function credits.get_balances owner to mana_ledger;
 revoke all on function credits.get_balances from public;
-grant execute on function credits.get_balances to mana_gateway;
+grant execute on function credits.get_balances to mana_api;

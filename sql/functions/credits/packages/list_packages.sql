@@ -13,4 +13,4 @@ $$;
 
 alter function credits.list_packages owner to mana_ledger;
 revoke all on function credits.list_packages from public;
-grant execute on function credits.list_packages to mana_gateway, mana_backend;
+grant execute on function credits.list_packages to mana_api, mana_backend;

@@ -11,7 +11,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_user_id constant uuid := _credits.require_user();
+    v_user_id constant uuid := auth.require_user();
 begin
     return query select * from credits.purchases where user_id = v_user_id order by id desc;
 end
@@ -19,4 +19,4 @@ $$;
 
 alter function credits.list_purchases owner to mana_ledger;
 revoke all on function credits.list_purchases from public;
-grant execute on function credits.list_purchases to mana_gateway, mana_backend;
+grant execute on function credits.list_purchases to mana_api, mana_backend;

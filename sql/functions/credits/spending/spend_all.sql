@@ -8,7 +8,8 @@
 -- there is no account.
 --
 -- Locks    the balance rows of all users, as _credits.lock_balances does.
--- Refuses  404 not_found           the user has no account, then what _credits.spend refuses
+-- Raises   PT401 authentication_required  the transaction was not begun for one of them
+-- Refuses  404 not_found                  the user has no account, then what _credits.spend refuses
 create or replace function credits.spend_all(p_requests credits.spend_request[], p_wait boolean)
 returns table (place int, code text, detail text, receipt credits.receipt)
 language plpgsql
@@ -19,10 +20,14 @@ set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
-    v_lock constant record := _credits.lock_balances(array(select r.user_id from unnest(p_requests) as r), p_wait);
-    v_granted  uuid[] := v_lock.granted;
+    v_user_ids constant uuid[] := array(select r.user_id from unnest(p_requests) as r);
+    v_lock     record;
+    v_granted  uuid[];
     v_requests credits.spend_request[];
 begin
+    perform auth.require_users(v_user_ids);
+    v_lock := _credits.lock_balances(v_user_ids, p_wait);
+    v_granted := v_lock.granted;
     if cardinality(p_requests) = cardinality(v_lock.locked) then  -- one request each
         return query select * from _credits.spend(p_requests, v_lock.granted);
         return;
@@ -53,4 +58,4 @@ $$;
 
 alter function credits.spend_all owner to mana_ledger;
 revoke all on function credits.spend_all from public;
-grant execute on function credits.spend_all to mana_gateway;
+grant execute on function credits.spend_all to mana_api;

@@ -6,6 +6,7 @@
 --
 -- Locks   the user's balance row.
 -- Raises  PT401 authentication_required
+--         PT403 app_not_allowed        the backend is not bound to p_app_id; see credits.bind_backend
 --         PT404 not_found              the user has no account
 --         PT400 invalid_request        the detail names the parameter
 --         PT422 idempotency_key_reused the key was another request's
@@ -26,10 +27,13 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_request constant credits.spend_request := row(
-        1, _credits.require_user(), p_amount, p_app_id, p_description, p_idempotency_key, p_metadata, p_expected_version
+        1, auth.uid(), p_amount, p_app_id, p_description, p_idempotency_key, p_metadata, p_expected_version
     );
     v_outcome record;
 begin
+    if p_app_id <> all (_credits.bound_apps()) then
+        perform base.refuse('app_not_allowed');
+    end if;
     select * into strict v_outcome from credits.spend_all(array[v_request], p_wait => true);
     if v_outcome.code is not null then
         perform base.refuse(v_outcome.code, v_outcome.detail);

@@ -2,7 +2,7 @@
 --
 -- The transactions of the user of this transaction, newest first: p_limit of them (1 to 100) after
 -- the first p_offset, of one type or app when asked. p_before is the id of the last one seen; its
--- cost does not grow with depth, as that of p_offset does. A filter that matches little reads the
+-- cost does not grow with depth, as that of p_offset does. A backend sees the apps that it is bound to. A filter that matches little reads the
 -- user's history until the page is full; an index for each would cost every spend.
 --
 -- Raises  PT401 authentication_required
@@ -21,7 +21,8 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_user_id constant uuid := _credits.require_user();
+    v_user_id constant uuid := auth.require_user();
+    v_apps    constant text[] := _credits.bound_apps();
     -- A variable, not an expression in the query: only that is sure to be searched for in the index,
     -- whatever the plan, below row-level security.
     v_before  constant uuid := coalesce(p_before, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
@@ -41,6 +42,7 @@ begin
                and t.id < v_before
                and (p_type is null or t.type = p_type)
                and (p_app_id is null or t.app_id = p_app_id)
+               and (v_apps is null or t.app_id = any (v_apps))
              order by t.id desc
              limit p_limit
             offset p_offset
@@ -51,4 +53,4 @@ $$;
 
 alter function credits.list_transactions owner to mana_ledger;
 revoke all on function credits.list_transactions from public;
-grant execute on function credits.list_transactions to mana_gateway, mana_backend;
+grant execute on function credits.list_transactions to mana_api, mana_backend;

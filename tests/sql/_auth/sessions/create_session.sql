@@ -33,7 +33,7 @@ select add_session('ada', 'expires now', '2030-03-01 00:00Z', null);
 select add_session('ada', 'live', '2030-03-01 00:00:01Z', null);
 select add_session('bob', 'expired 30 days ago', '2030-01-30 00:00Z', null);
 
-set local role mana_gateway;
+set local role mana_api;
 select auth.log_in(email_of('ada'), digest_of('ada'), 'new', null, '7 days');
 reset role;
 

@@ -62,6 +62,7 @@ select is(
 );
 
 -- Times
+set local role mana_api;
 set local timezone = 'Asia/Tokyo';
 select is(
     api.iso_time('2030-01-01 00:00:00.123456Z'), '2030-01-01T00:00:00.123Z',

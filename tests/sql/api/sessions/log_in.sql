@@ -5,7 +5,7 @@ select plan(9);
 
 select make_users('ada', 'bob');
 select auth.set_disabled(email_of('bob'), true);
-select set_config('request.jwt.claims', claims_of('bob'), true) \gset
+select come_as('bob') \gset
 
 create function tap.login(p_name text, p_digest text, p_device_id text default null)
 returns api.reply
@@ -32,9 +32,11 @@ select is(
     'with the user, the refresh token and the claims to sign'
 );
 select is(:'no_headers'::boolean, true, 'and no header');
+set local role mana_api;
 select lives_ok(
     format('select auth.begin_request(%L, %L, null)', id_of('ada'), :'body'::json -> 'claims'), 'the claims are taken'
 );
+set local role mana_gateway;
 select is(
     (select (body -> 'claims')::jsonb ? 'deviceId' from login('ada', digest_of('ada'))), false,
     'without a device there is no such claim'

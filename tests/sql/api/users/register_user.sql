@@ -4,7 +4,7 @@ begin;
 select plan(7);
 
 select make_users('bob');
-select set_config('request.jwt.claims', claims_of('bob'), true) \gset
+select come_as('bob') \gset
 set local role mana_gateway;
 
 select status, body, headers is null as no_headers, body ->> 'id' as id

@@ -7,7 +7,7 @@ select make_users('ada', 'bob', 'cleo', 'root');
 select auth.set_role(email_of('root'), 'admin');
 update auth.users set disabled_at = base.clock() where id = id_of('bob');
 update auth.users set deleted_at = base.clock() where id = id_of('cleo');
-select set_config('request.jwt.claims', '', true) \gset
+select auth.begin_anonymous_request('') \gset
 
 set local role mana_backend;
 select auth.act_as(id_of('ada'));

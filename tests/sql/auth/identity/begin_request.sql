@@ -8,7 +8,7 @@ select auth.set_role(email_of('root'), 'admin');
 update auth.sessions set revoked_at = base.clock() where id = session_of('cleo');
 update auth.users set deleted_at = base.clock() where id = id_of('dora');
 update auth.users set disabled_at = base.clock() where id = id_of('emil');
-select set_config('request.jwt.claims', '', true) \gset
+select auth.begin_anonymous_request('') \gset
 
 create function tap.begin_as(p_name text, p_claims text) returns text language sql as $$
     select format('select auth.begin_request(%L, %L, %L)', id_of(p_name), p_claims, '{"ip": "192.0.2.7"}')
@@ -33,7 +33,7 @@ create function tap.role_changed_ok(p_name text, p_claims text, p_description te
     )
 $$;
 
-set local role mana_gateway;
+set local role mana_api;
 
 -- Anonymous
 select invalid_ok('ada', null, 'no claims are refused');

@@ -20,7 +20,7 @@ select is(auth.session_id(), null, 'with empty claims there is no session');
 select is(_auth.request_context('ip'), null, 'with an empty context there is no address');
 
 -- A user
-select set_config('request.jwt.claims', claims_of('ada', 'admin'), true) \gset
+select come_as('ada', 'admin') \gset
 select set_config('request.context', '{"ip": "192.0.2.7", "userAgent": ""}', true) \gset
 select is(auth.uid(), id_of('ada'), 'the user is the claim sub');
 select is(auth.role(), 'admin', 'the role is the claim role');
@@ -28,7 +28,7 @@ select is(auth.session_id(), session_of('ada'), 'the session is the claim sessio
 select is(_auth.request_context('ip'), '192.0.2.7', 'the address is the context''s');
 select is(_auth.request_context('userAgent'), null, 'what is empty is not known');
 
-select _auth.assume_user(id_of('ada'));
+select _auth.assume_users(array[id_of('ada')]);
 select is(auth.uid(), id_of('ada'), 'an assumed user is the user');
 select is(auth.role(), null, 'an assumed user has no role, so it opens no other user''s rows');
 select is(auth.session_id(), null, 'an assumed user has no session');

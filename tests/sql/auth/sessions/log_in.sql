@@ -24,7 +24,7 @@ select set_clock('2030-01-02 00:00Z');
 
 -- Who knows the password
 
-set local role mana_gateway;
+set local role mana_api;
 select auth.begin_anonymous_request('{"ip": "192.0.2.7", "userAgent": "curl", "requestId": "r-1"}');
 select * from auth.log_in(upper(email_of('ada')), digest_of('ada'), 'tablet', 'Tablet', '7 days') \gset ada_
 reset role;
@@ -79,7 +79,7 @@ select is(
 
 -- Who does not
 
-set local role mana_gateway;
+set local role mana_api;
 select is(log_in('ada', 'wrong'), null, 'a wrong password is refused');
 select is(log_in('ada', ''), null, 'an empty password is refused');
 select is(log_in('ada', null), null, 'no password is refused');
@@ -105,7 +105,7 @@ select is(log_in('dora', digest_of('dora')), null, 'a user without a password is
 
 -- A disabled user
 
-set local role mana_gateway;
+set local role mana_api;
 select is(
     log_in('bob', digest_of('bob')), row(null, email_of('bob'), null, null, null, null, null)::auth.session_grant,
     'a disabled user with the right password gets the address back, and nothing else'
@@ -129,7 +129,7 @@ select is(
 
 -- What no session can have
 
-set local role mana_gateway;
+set local role mana_api;
 select refused_ok(
            format('select auth.log_in(%L, %L, %L, %L, %L)', email_of('ada'), digest_of('ada'), device_id, device_name, ttl),
            'PT400', 'invalid_request', detail, description

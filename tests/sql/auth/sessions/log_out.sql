@@ -1,7 +1,7 @@
 -- auth.log_out
 begin;
 \ir ../../setup.psql
-select plan(8);
+select plan(10);
 
 select make_users('ada', 'bob');
 select (auth.log_in(email_of('ada'), digest_of('ada'), 'tablet', null, '7 days')).session_id as id \gset tablet_
@@ -12,15 +12,21 @@ create function tap.live_sessions() returns bigint language sql security definer
 $$;
 
 -- Anonymous
-select set_config('request.jwt.claims', '', true) \gset
-set local role mana_gateway;
-select auth.log_out();
-select is(live_sessions(), 3::bigint, 'without claims no session ends');
+select auth.begin_anonymous_request('') \gset
+set local role mana_api;
+select throws_ok('select auth.log_out()', 'PT401', 'authentication_required', 'nobody is refused');
+select is(live_sessions(), 3::bigint, 'and no session ends');
 
 -- Another user, with a session that is not theirs
 select set_config(
     'request.jwt.claims', json_build_object('sub', id_of('bob'), 'sessionId', session_of('ada'))::text, true
 ) \gset
+select throws_ok('select auth.log_out()', 'PT401', 'authentication_required', 'so are claims that nobody has checked');
+reset role;
+select _auth.assume_users(
+    array[id_of('bob')], json_build_object('sub', id_of('bob'), 'sessionId', session_of('ada'))::text
+);
+set local role mana_api;
 select auth.log_out();
 select is(live_sessions(), 3::bigint, 'a session ends only for its own user');
 
@@ -46,8 +52,8 @@ select results_eq(
 );
 
 select set_clock('2030-01-01 02:00Z');
-select set_config('request.jwt.claims', claims_of('ada'), true) \gset
-set local role mana_gateway;
+select come_as('ada') \gset
+set local role mana_api;
 select auth.log_out();
 reset role;
 select is(

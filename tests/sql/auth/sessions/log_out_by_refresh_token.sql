@@ -9,7 +9,7 @@ create function tap.is_live(p_name text) returns boolean language sql security d
     select revoked_at is null from auth.sessions where id = tap.session_of(p_name)
 $$;
 
-set local role mana_gateway;
+set local role mana_api;
 
 -- Anonymous
 select is(auth.log_out_by_refresh_token(id_of('ada'), 'garbage'), false, 'an unknown token ends nothing');

@@ -42,7 +42,7 @@ create function tap.apart_from(p_name text, p_session_id uuid) returns text lang
     )
 $$;
 
-set local role mana_gateway;
+set local role mana_api;
 select auth.begin_anonymous_request('{"ip": "192.0.2.7", "userAgent": "curl", "requestId": "r-1"}');
 
 
@@ -93,7 +93,7 @@ reset role;
 select is(
     (select count(*) from auth.refresh_tokens where user_id = id_of('bob')), 2::bigint, 'and leave one lineage'
 );
-set local role mana_gateway;
+set local role mana_api;
 select is(reuses('ada') + reuses('bob'), 0::bigint, 'none of it is noted as reuse');
 select results_eq(
     $$ select refresh_events('ada') $$,
@@ -109,7 +109,7 @@ select set_clock('2030-01-01 01:00Z');
 select refresh('cleo', token_of('cleo')) as successor \gset cleo_
 reset role;
 select auth.log_in(email_of('cleo'), digest_of('cleo'), 'tablet', null, '7 days');
-set local role mana_gateway;
+set local role mana_api;
 select set_clock('2030-01-01 01:00:10.000001Z');
 select is(refresh('cleo', token_of('cleo')), null, 'a token that comes back after 10 seconds is refused');
 select is((session_row('cleo')).revoked_at, '2030-01-01 01:00:10.000001Z', 'its session is revoked');
@@ -125,7 +125,7 @@ select is(
     (select count(*) from auth.sessions where user_id = id_of('cleo') and revoked_at is null), 1::bigint,
     'the user''s other sessions go on'
 );
-set local role mana_gateway;
+set local role mana_api;
 
 
 -- A thief: the same token after its successor was used
@@ -156,8 +156,8 @@ select isnt(refresh('emil', token_of('emil')), null, 'it works to the last micro
 
 select set_clock('2030-01-01 01:00Z');
 reset role;
-select set_config('request.jwt.claims', claims_of('fay'), true) \gset
-set local role mana_gateway;
+select come_as('fay') \gset
+set local role mana_api;
 select auth.log_out();
 select is(refresh('fay', token_of('fay')), null, 'a token is refused after logout');
 select is(reuses('fay'), 0::bigint, 'which is no reuse');
@@ -211,7 +211,7 @@ reset role;
 update auth.users set disabled_at = base.clock() where id = id_of('ivo');
 update auth.users set deleted_at = base.clock() where id = id_of('jana');
 update auth.users set role = 'admin', name = 'K.' where id = id_of('kai');
-set local role mana_gateway;
+set local role mana_api;
 select is(refresh('ivo', token_of('ivo')), null, 'a disabled user''s token is refused');
 select is(refresh('jana', token_of('jana')), null, 'a deleted user''s token is refused');
 select is(
@@ -259,7 +259,7 @@ $$;
 
 select set_clock('2030-01-01 23:00Z');
 select session_id as laptop from auth.log_in(email_of('mia'), digest_of('mia'), 'laptop', null, '1 minute') \gset mia_
-set local role mana_gateway;
+set local role mana_api;
 select next_token(token_of('mia'), '1 hour 1 minute') as token \gset mia_
 select set_clock('2030-01-02 00:00Z');
 select next_token(:'mia_token', '1 day') as token \gset mia_
@@ -276,7 +276,7 @@ select is(
     array[false, false, false], 'and takes away what is past its time, nothing else'
 );
 select is(tokens_left(:'mia_laptop'), 1::bigint, 'nor of another device');
-set local role mana_gateway;
+set local role mana_api;
 
 select * from finish();
 rollback;

@@ -7,7 +7,7 @@ create table tap.before as
 select (select count(*) from auth.users) as users, (select count(*) from credits.balances) as balances;
 
 -- Anonymous, through the gateway
-set local role mana_gateway;
+set local role mana_api;
 select auth.begin_anonymous_request('{"ip": "192.0.2.7", "userAgent": "curl", "requestId": "r-1"}');
 
 select * from auth.register_user('Ada.LOVELACE@pgtap.invalid', 'a digest', 'Ada') \gset ada_
@@ -62,7 +62,7 @@ select is_empty(
 select ledger_is_sound();
 
 -- Refusals
-set local role mana_gateway;
+set local role mana_api;
 select refused_ok(
     $$ select auth.register_user('ada.lovelace@PGTAP.invalid', 'another digest', 'Eve') $$,
     'PT409', 'email_taken', 'This e-mail address is already registered.',

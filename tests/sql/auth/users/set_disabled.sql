@@ -47,7 +47,7 @@ select is(
     (select count(*) from auth.security_events where user_id = id_of('ada') and event_type = 'enabled'), 1::bigint,
     'which is noted too'
 );
-set local role mana_gateway;
+set local role mana_api;
 select refused_ok(
     $$ select auth.begin_request(id_of('ada'), claims_of('ada'), '') $$,
     'PT401', 'session_ended', 'Invalid token: this session has ended. Log in again.', 'the sessions of before do not come back'

@@ -22,7 +22,7 @@ select is(
     'the rest of the transaction is for that user, without its new rights'
 );
 
-set local role mana_gateway;
+set local role mana_api;
 select refused_ok(
     $$ select auth.begin_request(id_of('ada'), claims_of('ada'), '') $$,
     'PT401', 'role_changed', 'Invalid token: the role of this account has changed. Refresh it.',

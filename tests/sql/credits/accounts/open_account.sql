@@ -19,7 +19,7 @@ select refused_ok(
 -- The owner, who has one
 select balance_of('ada') as before, balance_of('bob') as other \gset
 select set_clock('2030-01-02 12:00Z');
-select _auth.assume_user(id_of('ada'));
+select _auth.assume_users(array[id_of('ada')]);
 select credits.open_account(base.clock());
 select is(balance_of('ada'), :'before'::jsonb, 'opening an account again changes nothing');
 select is(balance_of('bob'), :'other'::jsonb, 'nor anything of another user');
@@ -34,7 +34,7 @@ insert into auth.users (id, email, created_at, updated_at)
 values (base.uuid_v7(base.clock()), email_of('cleo'), base.clock(), base.clock())
 returning id as cleo_id \gset
 update credits.settings set signup_bonus = 7;
-select _auth.assume_user(:'cleo_id');
+select _auth.assume_users(array[:'cleo_id'::uuid]);
 set local role mana_auth;
 select credits.open_account('2030-01-01 06:00Z');
 reset role;
@@ -52,7 +52,7 @@ select is(
 select ledger_is_sound();
 
 -- Nobody there
-select _auth.assume_user(gen_random_uuid());
+select _auth.assume_users(array[gen_random_uuid()]);
 set local role mana_auth;
 select throws_ok(
     'select credits.open_account(base.clock())', '23503', null, 'no account without a user'

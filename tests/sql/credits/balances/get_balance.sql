@@ -39,7 +39,7 @@ select ledger_is_sound();
 
 -- Nobody there
 reset role;
-select _auth.assume_user(gen_random_uuid());
+select _auth.assume_users(array[gen_random_uuid()]);
 set local role mana_backend;
 select refused_ok(
     'select credits.get_balance()', 'PT404', 'not_found', 'This user has no credits account.',

@@ -46,7 +46,7 @@ begin
     end loop;
 end
 $$;
-drop index credits.transactions_one_per_idempotency_key, credits.transactions_one_grant_per_window;
+drop index credits.transactions_one_per_key_of_an_app, credits.transactions_one_grant_per_window;
 set local session_replication_role = replica;
 
 -- Whether verify_ledger names what a statement has done, which is then taken back.
@@ -152,6 +152,7 @@ values
     ('credits.transactions', 'app_id', 'another user''s', 'purchase usage', 'a restored backup'),
     ('credits.transactions', 'app_id', 'another', 'purchase usage', 'a restored backup'),
     ('credits.transactions', 'idempotency_key', 'null', 'usage', 'a restored backup'),
+    ('credits.transactions', 'idempotency_key', 'the same user''s', 'purchase', 'a restored backup'),
     ('credits.transactions', 'idempotency_key', 'another user''s', 'purchase usage', 'a restored backup'),
     ('credits.transactions', 'idempotency_key', 'another', 'purchase usage', 'a restored backup'),
     -- A database transaction may write before it waits for a balance: no order in an account.

@@ -19,7 +19,7 @@ begin
     end loop;
 end
 $$;
-drop index credits.transactions_one_per_idempotency_key, credits.transactions_one_grant_per_window;
+drop index credits.transactions_one_per_key_of_an_app, credits.transactions_one_grant_per_window;
 
 select plan(29);
 
@@ -279,8 +279,9 @@ select found_ok(
     'a transaction that is gone with its entries'
 );
 
-update credits.transactions set idempotency_key = 'k-1' where user_id = id_of('key') and type = 'purchase';
-select found_ok('key', array['idempotency_key_twice: 2 transactions have one key'], 'a key that was used twice');
+update credits.transactions set idempotency_key = 'k-1', app_id = 'chat'
+ where user_id = id_of('key') and type in ('purchase', 'usage');
+select found_ok('key', array['idempotency_key_twice: 2 transactions of one app have one key'], 'a key that was used twice');
 
 update credits.transactions set grant_window = 0 where user_id = id_of('window') and type = 'purchase';
 select found_ok(

@@ -238,7 +238,7 @@ select ledger_is_sound();
 -- Nobody there, and another user
 
 reset role;
-select _auth.assume_user(gen_random_uuid());
+select _auth.assume_users(array[gen_random_uuid()]);
 set local role mana_backend;
 select refused_ok(
     $$ select credits.use_credits(1, 'chat', 'A question') $$,

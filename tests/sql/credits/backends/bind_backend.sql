@@ -1,0 +1,75 @@
+-- credits.bind_backend, credits.list_backends: a backend spends for its own apps and sees those alone.
+-- The login role counts, so the suite takes the place of one (SET SESSION AUTHORIZATION).
+begin;
+\ir ../../setup.psql
+select plan(16);
+
+select make_users('ada');
+create role tap_shop login in role mana_backend;
+create role tap_chat login in role mana_backend;
+create role tap_other login;
+select auth.act_as(id_of('ada'));
+select credits.use_credits(1, 'news', 'A paper') \gset
+
+create function tap.seen() returns text language sql as $$
+    select coalesce(string_agg(distinct app_id, ' ' order by app_id), 'nothing') from credits.list_transactions()
+$$;
+create function tap.buy(p_app_id text) returns text language sql as $$
+    select format('select credits.use_credits(1, %L, %L)', p_app_id, 'Order')
+$$;
+
+-- Not bound
+set local session authorization tap_shop;
+select auth.act_as(id_of('ada'));
+select refused_ok(
+    buy('shop'), 'PT403', 'app_not_allowed', 'This backend does not work for this app.',
+    'a backend that is not bound spends for no app'
+);
+select is(seen(), 'nothing', 'and sees no transaction');
+reset session authorization;
+
+-- Bound
+select credits.bind_backend('tap_shop', '{shop,store}');
+select credits.bind_backend('tap_chat', '{chat}');
+set local session authorization tap_shop;
+select auth.act_as(id_of('ada'));
+select lives_ok(buy('shop'), 'a bound backend spends for its app');
+select lives_ok(buy('store'), 'and for its other one');
+select throws_ok(buy('chat'), 'PT403', 'app_not_allowed', 'not for another''s');
+select throws_ok(buy('*'), 'PT403', 'app_not_allowed', 'nor for one with the name of all');
+set local role mana_backend;
+select throws_ok(buy('chat'), 'PT403', 'app_not_allowed', 'SET ROLE does not change whose login it is');
+select is(seen(), 'shop store', 'it sees its own transactions alone');
+reset session authorization;
+set local session authorization tap_chat;
+select auth.act_as(id_of('ada'));
+select is(seen(), 'nothing', 'so does another');
+reset session authorization;
+
+-- Bound anew
+select credits.bind_backend('tap_shop', '{store}');
+set local session authorization tap_shop;
+select auth.act_as(id_of('ada'));
+select throws_ok(buy('shop'), 'PT403', 'app_not_allowed', 'an app that was taken away is refused');
+select is(seen(), 'store', 'and not seen');
+reset session authorization;
+select credits.bind_backend('tap_shop', '{*}');
+set local session authorization tap_shop;
+select auth.act_as(id_of('ada'));
+select is(seen(), 'news shop store', 'a backend of all apps sees the transactions of all');
+select throws_ok(
+    $$ select credits.bind_backend('tap_shop', '{chat}') $$, '42501', null, 'a backend does not bind itself'
+);
+reset session authorization;
+
+select results_eq(
+    $$ select role_name::text collate "C", app_ids from credits.list_backends() where role_name ~ '^tap_' $$,
+    $$ values ('tap_chat' collate "C", array['chat']), ('tap_shop', array['*']) $$, 'an administrator sees who is bound to what'
+);
+select throws_ok(
+    $$ select credits.bind_backend('tap_other', '{shop}') $$, 'PT400', 'invalid_request', 'no other role is bound'
+);
+select ledger_is_sound();
+
+select * from finish();
+rollback;
