@@ -17,7 +17,7 @@ TransactionType = Literal["purchase", "usage", "refund", "bonus", "expiry", "adj
 
 class ListTransactions(Request, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
-    offset: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+    offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
     before: Annotated[UUID, Meta(description="id of the last transaction seen")] | None = None
     type: TransactionType | None = None
     # Of any form: what was spent before apps had plain names is found as well.
@@ -43,7 +43,7 @@ class Transaction(Answer, frozen=True):
 ROUTES = (
     Route(
         "GET", "/api/v1/credits/transactions", "list_transactions", Access.BEARER,
-        "Transactions, newest first; Link rel=next leads on",
+        "Transactions, newest first; Link rel=next leads on, also from a page that is not full",
         list[Transaction],
         query=ListTransactions, headers=(NEXT_PAGE,), after=(link_next_page,),
     ),

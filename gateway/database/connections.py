@@ -18,6 +18,7 @@ from gateway.database.lanes import Lane
 from gateway.database.refusals import Failure
 
 LOST_AFTER = 8.0  # seconds without an answer after which a connection is given up; above statement_timeout
+MAX_REPLY = 2 * 2**20  # bytes of a body: no function returns more, so something is wrong
 RETRY = (0.05, 1.0)  # seconds between attempts to connect: the first, and the most
 CONNECT_TIMEOUT = 3  # seconds
 
@@ -29,6 +30,9 @@ _START_AFRESH = (b"0A000", b"25006", b"26000")
 _LAST_WORDS = (b"FATAL", b"PANIC")
 
 _NO_RESULT = Failure("08006")
+
+# No failure: the call was carried out, and must not go again.
+_TOO_LARGE = Reply(500, b'{"code": "internal_error", "detail": "The answer is too large. It has been logged."}', {})
 
 # Psycopg prepares it as _pg3_0.
 _WHAT_IS_PREPARED = """
@@ -206,7 +210,11 @@ class _Connection:
         calls, result = self._calls, self._result
         self._calls, self._result = 0, None
         if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
-            self._lane.answered(self, [_reply(result, row) for row in range(calls)])
+            replies = [_reply(result, row) for row in range(calls)]
+            self._lane.answered(self, replies)
+            if _TOO_LARGE in replies:
+                _log.error("database_reply_too_large", lane=self._lane.name)
+                self._lose()  # libpq keeps the memory that it took
             return
         self._lane.answered(self, _failure(result) if result is not None else _NO_RESULT)
         if result is not None and result.error_field(pq.DiagnosticField.SQLSTATE) in _START_AFRESH:
@@ -238,6 +246,8 @@ def _reply(result: pq.abc.PGresult, row: int) -> Reply | None:
     if status is None:
         return None
     body, headers, events = (result.get_value(row, column) for column in range(1, 4))
+    if body and len(body) > MAX_REPLY:
+        return _TOO_LARGE
     return Reply(
         int(status), body or b"", msgspec.json.decode(headers) if headers else {}, events.decode() if events else ""
     )

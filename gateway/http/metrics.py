@@ -24,7 +24,7 @@ EVENTS = (
     "registered", "logged_in", "login_failed", "login_refused", "logged_out",
     "refresh_refused", "refresh_token_repeated", "refresh_token_reused",
 )  # fmt: skip
-DROPPED = ("late", "too_large", "crowded")
+DROPPED = ("late", "too_large", "crowded", "unread")
 GRANTS = ("signup_bonus", "daily_grant")
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -67,7 +67,7 @@ class Metrics:
             registry=self._registry, multiprocess_mode="livesum",
         )  # fmt: skip
         self.dropped = Counter(
-            "mana_http_connections_dropped", "Connections closed before a request was complete", ["reason"],
+            "mana_http_connections_dropped", "Connections closed before a request or a response was over", ["reason"],
             registry=self._registry,
         )  # fmt: skip
         for reason in DROPPED:

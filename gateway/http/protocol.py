@@ -1,4 +1,4 @@
-"""How a worker speaks HTTP/1.1 to clients: how long they may take to ask, and how many may be connected."""
+"""How a worker speaks HTTP/1.1 to clients: how long they may take to ask and to read, and how many may be connected."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ HEAD_ARRIVES_WITHIN = 10.0  # seconds: the line and the headers of a request
 MAX_HEAD = 64 * 1024  # bytes of them
 IDLE_FOR = 75.0  # seconds between two requests
 MAX_CONNECTIONS = 4096  # of one worker: an idle one takes about 30 KB
+READS = (64 * 1024, 10.0)  # bytes of a response that a client takes at least, and the seconds it has for them
+UNSENT_FROM = 16 * 1024  # bytes of a response that wait for the client, from which on they count
+MAX_UNSENT = 64 * 2**20  # bytes that wait in a worker for clients to read them
 SPARE_FILES = 256  # for everything but clients: the database, Redis, keys, and a burst of connections
 
 
@@ -43,13 +46,16 @@ def raise_file_limit() -> Room:
 class Protocol(web.RequestHandler):
     """One connection. Malformed HTTP is answered with a problem, where aiohttp would quote it in plain text."""
 
-    __slots__ = ("_head_bytes", "_head_due")
+    __slots__ = ("_head_bytes", "_head_due", "_read_due", "unsent")
 
     _manager: Server | None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._head_bytes = 0
         self._head_due: asyncio.TimerHandle | None = self._loop.call_later(HEAD_ARRIVES_WITHIN, self._drop, "late")
+        self._read_due: asyncio.TimerHandle | None = None
+        self.unsent = 0
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=UNSENT_FROM)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -67,7 +73,34 @@ class Protocol(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_waiting()
+        self._stop_counting()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Called when a response waits for the client to read it. Until it has, no other is sent."""
+        super().pause_writing()
+        if self.transport and self._manager:
+            self._manager.count_unsent(self, self.transport.get_write_buffer_size())
+            self._read_due = self._loop.call_later(READS[1], self._expect_less, self.unsent)
+
+    def resume_writing(self) -> None:
+        """Called when the client has read most of it."""
+        self._stop_counting()
+        super().resume_writing()
+
+    def _expect_less(self, before: int) -> None:
+        unsent = self.transport.get_write_buffer_size() if self.transport else 0
+        if unsent > before - READS[0]:
+            self._drop("unread")
+        else:
+            self._read_due = self._loop.call_later(READS[1], self._expect_less, unsent)
+
+    def _stop_counting(self) -> None:
+        if self._read_due:
+            self._read_due.cancel()
+            self._read_due = None
+        if self._manager:
+            self._manager.count_unsent(self, 0)
 
     @property
     def waits(self) -> bool:
@@ -76,15 +109,19 @@ class Protocol(web.RequestHandler):
             return False
         return self._request_count == 0 or (self._waiter is not None and not self._waiter.done())
 
-    def make_room(self) -> None:
-        """Close the connection: another one needs its place."""
-        self._drop("crowded")
+    def make_room(self, reason: str = "crowded") -> None:
+        """Close the connection: another one needs its place, or its memory."""
+        self._drop(reason)
 
     def _drop(self, reason: str) -> None:
         self._stop_waiting()
+        self._stop_counting()
         if self._manager:
             self._manager.metrics.dropped.labels(reason).inc()
+        transport = self.transport
         self.force_close()
+        if transport and transport.get_write_buffer_size():
+            transport.abort()  # or it would wait until all is read
 
     def _stop_waiting(self) -> None:
         if self._head_due:
@@ -106,10 +143,15 @@ class Protocol(web.RequestHandler):
 
 
 class Server(web.Server):
-    """All connections of a worker. If there are too many, the one that has waited longest makes room."""
+    """All connections of a worker. If there are too many, the one that has waited longest makes room.
+
+    If too many bytes wait for clients to read them, the one for which some have waited longest makes room.
+    """
 
     metrics: Metrics
     most: int
+    unsent: dict[Protocol, None]  # in the order of their last pause
+    unsent_bytes: int
 
     def __call__(self) -> web.RequestHandler:
         return Protocol(self, loop=self._loop, **self._kwargs)
@@ -125,6 +167,16 @@ class Server(web.Server):
     def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
         self.metrics.open_connections.dec()
+
+    def count_unsent(self, connection: Protocol, size: int) -> None:
+        """Know how many bytes wait for this client."""
+        self.unsent.pop(connection, None)
+        self.unsent_bytes += size - connection.unsent
+        connection.unsent = size
+        if size:
+            self.unsent[connection] = None
+        while self.unsent_bytes > MAX_UNSENT:
+            next(iter(self.unsent)).make_room("unread")
 
 
 class Runner(web.AppRunner):
@@ -146,4 +198,5 @@ class Runner(web.AppRunner):
         server.__class__ = Server
         ours = cast("Server", server)
         ours.metrics, ours.most = self.app[SERVICES].metrics, self._room.connections
+        ours.unsent, ours.unsent_bytes = {}, 0
         return ours

@@ -35,6 +35,7 @@ KILLED_AFTER = 15.0  # seconds that a worker gets in all, once it takes no more 
 RESTARTED_AFTER = 0.2  # seconds
 NOT_SET_UP = 78  # exit code of a worker that would fail again (EX_CONFIG)
 BACKLOG = 1024  # connections
+UNREAD_FOR = 30  # seconds that bytes may be on their way to a client that takes none of them
 MEMORY = "/dev/shm"  # noqa: S108 - the directory in it is ours alone
 
 _log = structlog.get_logger()
@@ -73,6 +74,8 @@ def _listen(settings: Settings, shared: bool) -> socket.socket:
     """A bound socket; ``shared`` lets other workers of ours bind the port as well."""
     listener = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux; connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_FOR * 1000)
     if shared:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:

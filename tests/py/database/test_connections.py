@@ -11,10 +11,11 @@ import psycopg
 import pytest
 
 from gateway.api.table import ROUTES
-from gateway.database.connections import LOST_AFTER, connected, keeps_statements
+from gateway.database.connections import LOST_AFTER, MAX_REPLY, connected, keeps_statements
 from gateway.database.lanes import Lane
-from harness.clients import Service, Session
+from harness.clients import Service, Session, assert_problem
 from harness.databases import Cluster, Database
+from harness.places import ROOT
 from harness.servers import PgBouncer
 from harness.waiting import together
 
@@ -183,6 +184,26 @@ async def test_a_function_whose_result_changed_works_again_on_a_new_connection(
         connection.execute("alter type api.reply add attribute extra text")
         connection.execute("alter type api.reply drop attribute extra")
     assert await _answers_again(session)
+
+
+async def test_a_reply_that_is_too_large_is_an_error_and_nothing_goes_twice(
+    service: Service, database: Database
+) -> None:
+    session = await service.new_session()
+    path = ROOT / "sql/functions/api/shapes/spend.sql"
+    with database.connect() as connection:
+        connection.execute(
+            "create or replace function api.spend(p_receipt credits.receipt) returns json language sql stable"
+            f" as 'select to_json(repeat(''x'', {MAX_REPLY}))'"
+        )
+        try:
+            spends = await together(*(session.use(1) for _ in range(3)))
+        finally:
+            connection.execute(path.read_bytes())
+    for reply in spends:
+        assert_problem(reply, 500, "internal_error")
+    assert (await session.balance())["totalSpent"] == 3
+    database.assert_ledger_is_sound()
 
 
 async def test_statements_are_prepared_where_they_stay(cluster: Cluster, database: Database) -> None:

@@ -7,13 +7,13 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.http.protocol import HEAD_ARRIVES_WITHIN, MAX_HEAD
-from harness.clients import Service
+from gateway.http.protocol import HEAD_ARRIVES_WITHIN, MAX_HEAD, MAX_UNSENT, READS, Protocol, Server
+from harness.clients import Service, Session
 from harness.databases import Database
 from harness.gateways import Gateway
 from harness.metrics import sample
@@ -138,3 +138,79 @@ def test_the_limit_of_files_is_raised_and_the_log_says_so(database: Database) ->
     assert re.search(r"Max open files\s+1024\s+1024", limits)
     [line] = [json.loads(line) for line in gateway.output if '"file_limit"' in line]
     assert (line["before"], line["files"], line["connections"]) == (256, 1024, 768)
+
+
+def a_page_of_each(session: Session, times: int) -> bytes:
+    """So many requests for a page of 100 transactions."""
+    request = (
+        "GET /api/v1/credits/transactions?limit=100 HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {session.access_token}\r\n\r\n"
+    )
+    return request.encode() * times
+
+
+async def test_responses_that_are_not_read_close_the_connection(
+    database: Database, gateway: Gateway, service: Service
+) -> None:
+    user = await service.new_session()
+    database.give_credits(user.user_id, paid=100)
+    with database.connect() as connection, connection.transaction():
+        connection.execute("select auth.act_as(%s)", (user.user_id,))
+        metadata = json.dumps({"a": "x" * 4000})
+        for _ in range(100):
+            connection.execute("select credits.use_credits(1, 'tests', 'much', null, %s)", (metadata,))
+    requests = a_page_of_each(user, 30)
+
+    async def dropped() -> float:
+        return sample((await service.get("/metrics")).text, "mana_http_connections_dropped_total", reason="unread")
+
+    async def reads_slowly() -> int:
+        reader, writer = await connect(gateway)
+        writer.write(requests)
+        count = 0
+        for _ in range(int(READS[1]) + 5):
+            count += len(await reader.read(2 * READS[0]))
+            await asyncio.sleep(1)
+        writer.close()
+        return count
+
+    before = await dropped()
+    slow = asyncio.create_task(reads_slowly())
+    await asyncio.sleep(1)
+    async with connections(gateway, 20, requests):
+        await asyncio.sleep(READS[1] / 2)
+        assert await dropped() == before
+        started = time.monotonic()
+        assert (await user.balance())["totalSpent"] == 100
+        assert time.monotonic() - started < 1
+        await until(lambda: _is_true(dropped, before + 20))
+    assert await slow > READS[0] * 10
+    assert await dropped() == before + 20, "a connection that reads slowly stays"
+
+
+async def _is_true(measure: Callable[[], Awaitable[float]], expected: float) -> bool:
+    return await measure() >= expected
+
+
+def test_too_many_bytes_that_wait_close_the_connection_that_waits_longest() -> None:
+    class Waiting(Protocol):
+        def __init__(self) -> None:
+            self.unsent = 0
+
+        def make_room(self, reason: str = "crowded") -> None:
+            closed.append((self, reason))
+            server.count_unsent(self, 0)
+
+    closed: list[tuple[Protocol, str]] = []
+    server = object.__new__(Server)
+    server.unsent, server.unsent_bytes = {}, 0
+    first, second, third = Waiting(), Waiting(), Waiting()
+    server.count_unsent(first, MAX_UNSENT // 2)
+    server.count_unsent(second, MAX_UNSENT // 2)
+    assert not closed
+    server.count_unsent(third, MAX_UNSENT // 2)
+    assert closed == [(first, "unread")]
+    server.count_unsent(second, 0)
+    server.count_unsent(first, MAX_UNSENT // 2)
+    assert len(closed) == 1
+    assert server.unsent_bytes == MAX_UNSENT // 2 * 2

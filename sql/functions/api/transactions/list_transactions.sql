@@ -1,5 +1,7 @@
 -- Called by GET /api/v1/credits/transactions.
 --
+-- With a filter, a page may have less than p_limit transactions, or none, before the last one.
+--
 -- Raises  PT401 as auth.begin_request does   PT400 invalid_request
 create or replace function api.list_transactions(
     p_user_id uuid,
@@ -18,24 +20,17 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    c_read constant int := 20000;  -- transactions that a filter may look at
     v_page credits.receipt[];
     v_next uuid;
 begin
     perform auth.begin_request(p_user_id, p_claims, p_context);
-    v_page := array(
-        select t
-          from credits.list_transactions(
-                   p_limit => p_limit, p_offset => p_offset, p_before => p_before, p_type => p_type, p_app_id => p_app_id
-               ) as t
-    );
-    -- A full page has a next one when anything comes after its last transaction.
-    if cardinality(v_page) = p_limit and exists (
-        select from credits.list_transactions(
-                        p_limit => 1, p_before => v_page[p_limit].id, p_type => p_type, p_app_id => p_app_id
-                    )
-    ) then
-        v_next := v_page[p_limit].id;
-    end if;
+    select p.page, p.next_before
+      into v_page, v_next
+      from credits.page_of_transactions(
+               p_limit => p_limit, p_offset => p_offset, p_before => p_before, p_type => p_type, p_app_id => p_app_id,
+               p_read => c_read
+           ) as p;
     return api.page((select json_agg(api.transaction(t)) from unnest(v_page) as t), v_next);
 end
 $$;

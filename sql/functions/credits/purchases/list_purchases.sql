@@ -1,6 +1,6 @@
 -- Called by api.list_purchases and by trusted backends.
 --
--- The purchases of the user of this transaction, newest first.
+-- The purchases of the user of this transaction, newest first and at most 1,000.
 --
 -- Raises  PT401 authentication_required
 create or replace function credits.list_purchases()
@@ -13,7 +13,7 @@ as $$
 declare
     v_user_id constant uuid := auth.require_user();
 begin
-    return query select * from credits.purchases where user_id = v_user_id order by id desc;
+    return query select * from credits.purchases where user_id = v_user_id order by id desc limit 1000;
 end
 $$;
 
