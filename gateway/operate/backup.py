@@ -28,6 +28,8 @@ from typing import Any, LiteralString, Self, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from gateway.operate import ledger_marks
+from gateway.operate.ledger_marks import Marks
 from gateway.operate.migrate import CONNECT_TIMEOUT, Report, connecting
 from gateway.operate.postgres_processes import Account, account_for, end_left_over, last_error, place, shut_down
 from gateway.operate.postgres_programs import binaries_for
@@ -36,6 +38,7 @@ from gateway.settings.maintenance import Maintenance
 
 STANZA = "mana"  # pgBackRest's name for the server and its backups
 CHECKED = "checked"
+MARKS = "marks"
 ROOM: LiteralString = "set work_mem = '64MB'"  # for verify_ledger, which sorts all rows
 LOCKED = 50  # pgBackRest's exit code when another one is running
 
@@ -82,6 +85,7 @@ class Backup:
     stored: int
     damaged: bool  # pages whose checksum was wrong
     checked: datetime | None  # when it passed its checks
+    marks: Marks | None  # of the ledger when it began; nothing in it may be below
 
     def __str__(self) -> str:
         return f"{self.label}: {gigabytes(self.size)}, {gigabytes(self.stored)} in the repository"
@@ -186,6 +190,7 @@ class PgBackRest:
                 stored=found["info"]["repository"]["delta"],
                 damaged=bool(found.get("error")),
                 checked=_noted(found.get("annotation") or {}),
+                marks=_marks(found.get("annotation") or {}),
             )
             for found in stanza["backup"]
         ]
@@ -197,24 +202,43 @@ class PgBackRest:
 async def back_up(url: str, settings: Maintenance, report: Report) -> tuple[Backup, Proof]:
     """Take a backup, prove it, and delete old ones. Raises OperatorError."""
     with exclusive(settings.data_dir) as scratch:
-        taken = await take(url, settings.passphrase, report)
+        taken = await take(url, settings, report)
         proof = await prove(url, settings.passphrase, taken, scratch, report)
         await keep(settings.passphrase, taken, settings.keep)
     return taken, proof
 
 
-async def take(url: str, passphrase: str, report: Report) -> Backup:
+async def take(url: str, settings: Maintenance, report: Report) -> Backup:
     """Take a full backup. Raises OperatorError."""
     server = await Server.at(url)
-    pgbackrest = PgBackRest.on(server.data, passphrase)
+    pgbackrest = PgBackRest.on(server.data, settings.passphrase)
     began = time.monotonic()
     # Does nothing when the stanza exists.
     await pgbackrest("stanza-create", *server.options(), password=server.password)
+    marks = await _marks_now(url, settings.data_dir, await pgbackrest.backups())
     # keep() applies the retention later.
-    await pgbackrest("backup", *server.options(), "--type=full", "--no-expire-auto", password=server.password)
+    options = ["--type=full", "--no-expire-auto", f"--annotation={MARKS}={marks}"]
+    await pgbackrest("backup", *server.options(), *options, password=server.password)
     taken = (await pgbackrest.backups())[-1]
     report(f"backup {taken}, in {_seconds(began)}")
     return taken
+
+
+async def _marks_now(url: str, data_dir: Path, earlier: Sequence[Backup]) -> Marks:
+    """What a backup that begins now must reach: the ledger's marks, or those that were kept and are higher."""
+    async with await connect(url) as connection:
+        file = await ledger_marks.file_of(connection, data_dir)
+        kept = ledger_marks.load(file) or newest_marks(earlier)
+        found = await ledger_marks.read(connection, kept)
+    if kept and found.fallen:
+        return kept.raised(found.marks)
+    ledger_marks.keep(file, found.marks)
+    return found.marks
+
+
+def newest_marks(backups: Sequence[Backup]) -> Marks | None:
+    """What the newest backup with marks began with, for the day when the file of the marks is gone."""
+    return next((b.marks for b in reversed(backups) if b.marks), None)
 
 
 async def prove(url: str, passphrase: str, backup: Backup, scratch: Path, report: Report) -> Proof:
@@ -234,7 +258,7 @@ async def prove(url: str, passphrase: str, backup: Backup, scratch: Path, report
         await pgbackrest("restore", f"--pg1-path={data}", f"--set={backup.label}")
         restored = time.monotonic() - began
         report(f"restored in {restored:.1f} s")
-        return await check(pgbackrest, data, url, report, restored=restored)
+        return await check(pgbackrest, data, url, report, restored=restored, marks=backup.marks)
     except OperatorError as error:
         raise OperatorError(f"backup {backup.label} did not pass: {error}", hint=error.hint) from error
     except psycopg.Error as error:
@@ -301,7 +325,7 @@ async def restore(
         raise
     report(f"restored {chosen.label} in {_seconds(began)}")
     if check_as:
-        await check(pgbackrest, directory, check_as, report, kept=True)
+        await check(pgbackrest, directory, check_as, report, kept=True, marks=chosen.marks)
 
 
 def _choose(backups: Sequence[Backup], to: datetime | None) -> Backup:
@@ -321,11 +345,19 @@ def _choose(backups: Sequence[Backup], to: datetime | None) -> Backup:
 
 
 async def check(
-    pgbackrest: PgBackRest, data: Path, url: str, report: Report, *, restored: float = 0.0, kept: bool = False
+    pgbackrest: PgBackRest,
+    data: Path,
+    url: str,
+    report: Report,
+    *,
+    restored: float = 0.0,
+    kept: bool = False,
+    marks: Marks | None = None,
 ) -> Proof:
     """Start a private server on restored data and check every page, every index and the ledger.
 
-    ``url`` gives the names of the database and of its administrator. Raises OperatorError with what is wrong.
+    ``url`` gives the names of the database and of its administrator, ``marks`` what the ledger must reach.
+    Raises OperatorError with what is wrong.
     """
     began = time.monotonic()
     async with started(pgbackrest, data, url, KEPT if kept else _SCRATCH) as own_url:
@@ -336,7 +368,7 @@ async def check(
         pages = time.monotonic() - began
         report(f"pages and indexes are sound (pg_amcheck, {pages:.1f} s)")
         began = time.monotonic()
-        await _check_ledger(own_url)
+        await _check_ledger(own_url, marks)
         ledger = time.monotonic() - began
         report(f"the ledger is sound ({ledger:.1f} s)")
     return Proof(restored, recovery, pages, ledger)
@@ -358,14 +390,20 @@ async def _check_pages(account: Account, data: Path, url: str) -> None:
         raise OperatorError(f"pg_amcheck: {' '.join(line.strip() for line in lines[:3])}")
 
 
-async def _check_ledger(url: str) -> None:
+async def _check_ledger(url: str, marks: Marks | None) -> None:
     async with await connect(url) as connection:
         await connection.execute(ROOM)
         rows = await (await connection.execute("select problem, user_id from credits.verify_ledger()")).fetchall()
+        found = await ledger_marks.read(connection, marks)
     if rows:
         problem, user_id = rows[0]
         more = f", and {len(rows) - 1} more" if len(rows) > 1 else ""
         raise OperatorError(f"the ledger is not sound: {problem} of user {user_id}{more}")
+    if found.fallen:
+        raise OperatorError(
+            f"the ledger has lost something: {'; '.join(found.fallen)}",
+            hint="after a restore to an earlier moment, `mana ledger verify --accept` keeps new marks",
+        )
 
 
 @asynccontextmanager
@@ -489,6 +527,10 @@ def _make(directory: Path, account: Account) -> None:
 
 def _noted(annotations: Mapping[str, str]) -> datetime | None:
     return datetime.fromisoformat(annotations[CHECKED]) if CHECKED in annotations else None
+
+
+def _marks(annotations: Mapping[str, str]) -> Marks | None:
+    return Marks.parse(annotations[MARKS]) if MARKS in annotations else None
 
 
 def _time(seconds: int) -> datetime:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -16,7 +17,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from gateway import logs
-from gateway.operate import backup
+from gateway.operate import backup, ledger_marks
 from gateway.problems import OperatorError
 from gateway.settings.maintenance import Maintenance
 
@@ -41,8 +42,13 @@ class Metrics:
         self.failures = Counter(
             "mana_backup_failures", "Backups that failed, or did not pass their check", registry=self.registry
         )
-        self.discrepancies = self._gauge("mana_ledger_discrepancies", "Rows of credits.verify_ledger(); none is sound")
+        self.discrepancies = self._gauge(
+            "mana_ledger_discrepancies", "Rows of credits.check_ledger(), and marks that fell; none is sound"
+        )
         self.ledger_checked = self._gauge("mana_ledger_last_check_timestamp_seconds", "When they were counted")
+        self.ledger_full = self._gauge(
+            "mana_ledger_last_full_check_timestamp_seconds", "When the whole ledger was last sound"
+        )
         self.ledger_seconds = self._gauge("mana_ledger_check_seconds", "How long that took")
         self.accounts = Gauge(
             "mana_ledger_account_total", "Credits on an account, as credits.account_totals says", ["account"],
@@ -100,7 +106,7 @@ async def _back_up_when_due(url: str, settings: Maintenance, metrics: Metrics) -
     metrics.show(backups)
     with backup.exclusive(settings.data_dir) as scratch:
         if not backups or backups[-1].finished + settings.backup_every <= datetime.now(UTC):
-            newest = await backup.take(url, settings.passphrase, log.info)
+            newest = await backup.take(url, settings, log.info)
             metrics.show([*backups, newest])
         else:
             newest = backups[-1]
@@ -116,24 +122,63 @@ async def _verify_ledger(url: str, settings: Maintenance, metrics: Metrics) -> N
     while True:
         began = time.monotonic()
         try:
-            async with await backup.connect(url) as connection:
-                await connection.execute(backup.ROOM)
-                cursor = await connection.execute("select count(*) from credits.verify_ledger()")
-                (discrepancies,) = await cursor.fetchone() or (0,)
-                cursor = await connection.execute("select account, total from credits.account_totals")
-                totals = await cursor.fetchall()
-        except (OperatorError, psycopg.Error) as error:
+            checked = await check_ledger(url, settings)
+        except (OperatorError, psycopg.Error, OSError) as error:
             log.warning("ledger_check_failed", error=_named(error))
             wait = min(RETRY, settings.ledger_every)
         else:
-            metrics.discrepancies.set(discrepancies)
+            metrics.discrepancies.set(checked.discrepancies)
             metrics.ledger_seconds.set(time.monotonic() - began)
             metrics.ledger_checked.set_to_current_time()
-            for account, total in totals:
+            metrics.ledger_full.set(checked.sound.timestamp() if checked.sound else 0)
+            for account, total in checked.totals:
                 metrics.accounts.labels(account).set(total)
-            (log.error if discrepancies else log.info)("ledger_checked", discrepancies=discrepancies)
+            (log.error if checked.discrepancies else log.info)(
+                "ledger_checked", discrepancies=checked.discrepancies, full=checked.full, below_the_marks=checked.fallen
+            )
             wait = settings.ledger_every
         await asyncio.sleep(wait.total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a check of the ledger found."""
+
+    discrepancies: int
+    fallen: tuple[str, ...]
+    full: bool
+    sound: datetime | None  # when a full check was last sound
+    totals: list[tuple[str, int]]
+
+
+async def check_ledger(url: str, settings: Maintenance) -> Checked:
+    """Check what is new, or everything when that is due: after LEDGER_FULL_EVERY, and until one was sound."""
+    async with await backup.connect(url) as connection:
+        file = await ledger_marks.file_of(connection, settings.data_dir)
+        kept = ledger_marks.load(file) or await _marks_of_backups(settings)
+        sound = kept.full if kept else None
+        full = sound is None or sound + settings.ledger_full_every <= datetime.now(UTC)
+        await connection.execute(backup.ROOM)
+        cursor = await connection.execute("select count(*) from credits.check_ledger(p_full => %s)", (full,))
+        (rows,) = await cursor.fetchone() or (0,)
+        found = await ledger_marks.read(connection, kept)
+        cursor = await connection.execute("select account, total from credits.account_totals")
+        totals = await cursor.fetchall()
+    if rows:
+        sound = None  # what an incremental check does not see again must not be forgotten
+    elif full:
+        sound = ledger_marks.now()
+    marks = kept if rows or found.fallen else found.marks  # they do not move while something is wrong
+    if marks:
+        ledger_marks.keep(file, replace(marks, full=sound))
+    return Checked(rows + len(found.fallen), found.fallen, full, sound, totals)
+
+
+async def _marks_of_backups(settings: Maintenance) -> ledger_marks.Marks | None:
+    try:
+        return backup.newest_marks(await backup.listed(settings.passphrase))
+    except OperatorError:
+        return None  # _back_up logs and counts it
 
 
 async def _beat(url: str, settings: Maintenance, metrics: Metrics) -> None:

@@ -75,8 +75,8 @@ def restore(directory: Path, to: datetime | None, check: bool) -> None:
 def maintain() -> None:
     """Take backups and check the books on a schedule, until it is stopped.
 
-    Does the work of `mana backup` every BACKUP_EVERY and that of `mana ledger verify` every LEDGER_EVERY.
-    Serves metrics on MAINTENANCE_PORT.
+    Does the work of `mana backup` every BACKUP_EVERY and that of `mana ledger verify` every LEDGER_FULL_EVERY.
+    Checks what is new in the ledger every LEDGER_EVERY. Serves metrics on MAINTENANCE_PORT.
     """
     # Late: these imports take a moment, and other commands need not wait for them.
     from gateway import logs  # noqa: PLC0415

@@ -6,10 +6,12 @@ passphrase. The tests go on from one another's backups; each says what it needs 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,16 +21,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from click.testing import CliRunner, Result
 
-from gateway.operate import backup, migrate
+from gateway.operate import backup, maintain, migrate
 from gateway.operate.cli import main
 from gateway.operate.local_postgres import LocalPostgres
 from gateway.operate.postgres_processes import account_for
 from gateway.operate.postgres_programs import binaries_for
 from gateway.problems import OperatorError
+from gateway.settings.maintenance import load_maintenance
 from harness.databases import Archiving, Database
 from harness.gateways import command_line
 from harness.metrics import sample
@@ -293,6 +297,38 @@ def test_books_that_do_not_balance_are_found_and_no_good_backup_goes(shop: Shop,
     assert ["not checked" in line for line in shop.backups()] == [False, True]
 
 
+TABLES = ("credits.balances", "credits.transactions", "credits.ledger_entries", "credits.ledger_checks", "auth.users")
+
+
+def test_a_backup_whose_counts_fell_does_not_pass(shop: Shop, latest: Path) -> None:
+    """Everything of everybody is gone, which leaves the rest in agreement. The marks in DATA_DIR may be gone, too."""
+    copies = {table: f"public.{table.replace('.', '_')}" for table in TABLES}
+    shop.database.query("".join(f"create table {copy} as table {table};" for table, copy in copies.items()))
+    shop.database.query("set session_replication_role = replica;" + "".join(f"delete from {t};" for t in TABLES))
+    try:
+        shop.database.assert_ledger_is_sound()
+        lost = r"backup \S+F did not pass: the ledger has lost something: users fell to 0, there were 1; .* is gone"
+        assert_failed(shop.mana("backup"), lost)
+        assert shop.mana("ledger", "verify").exit_code == 3
+        shutil.rmtree(shop.archiving.directory / "data" / "ledger")
+        assert_failed(shop.mana("backup"), lost)
+        for _ in range(2):  # what is kept does not follow it down
+            checked = check_ledger(shop)
+            assert (checked.discrepancies, checked.fallen[0]) == (6, "users fell to 0, there were 1")
+    finally:
+        shop.database.query(
+            "set session_replication_role = replica;"
+            + "".join(f"insert into {table} table {copy}; drop table {copy};" for table, copy in copies.items())
+        )
+    assert check_ledger(shop).discrepancies == 0
+
+
+def check_ledger(shop: Shop) -> maintain.Checked:
+    """What `mana maintain` does every LEDGER_EVERY."""
+    with mock.patch.dict(os.environ, shop.archiving.environment):
+        return asyncio.run(maintain.check_ledger(shop.database.admin_url, load_maintenance(os.environ)))
+
+
 # ---------------------------------------------------------------- interruptions
 
 
@@ -379,6 +415,7 @@ def test_maintain_backs_up_checks_and_counts(shop: Shop, killed: list[Result]) -
         wait(lambda: value("mana_ledger_discrepancies") == 1)
         shop.database.query("update credits.balances set balance = balance - 1")
         wait(lambda: value("mana_ledger_discrepancies") == 0)
+        assert value("mana_ledger_last_full_check_timestamp_seconds") >= int(began)
 
         # It has begun the next one: in the middle of it, it stops at once, and nothing is left.
         wait(lambda: processes_of(shop.archiving.directory / "data"))

@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -17,6 +18,7 @@ import pytest
 
 from gateway.api.table import ROUTES
 from gateway.operate.cli import main
+from gateway.operate.ledger_marks import COUNTED
 from gateway.operate.migrate import SCHEMAS
 from gateway.operate.stack import STACK_SECRETS
 from gateway.settings.maintenance import MAINTENANCE_VARIABLES
@@ -365,6 +367,55 @@ async def test_a_broken_balance_is_exit_code_3_and_a_line_that_names_the_user(
         assert "sound" not in done.stderr
     finally:
         database.query(change, -1, session.user_id)
+
+
+async def test_what_is_gone_from_every_table_is_below_the_marks(
+    database: Database, client: Service, tmp_path: Path
+) -> None:
+    session = await client.new_session()
+    await session.use()
+    verify = partial(as_admin, database, "ledger", "verify", DATA_DIR=str(tmp_path))
+    accept = partial(as_admin, database, "ledger", "verify", "--accept", DATA_DIR=str(tmp_path))
+    assert verify().returncode == 0, "without marks there is nothing to compare with"
+    assert accept().returncode == 0
+    (marks,) = (tmp_path / "ledger").iterdir()
+    assert marks.stat().st_mode & 0o777 == 0o600
+    database.query(
+        "set session_replication_role = replica;"
+        + "".join(
+            f"delete from {table} where user_id = '{session.user_id}';"
+            for table in (
+                "credits.ledger_entries", "credits.transactions", "credits.balances", "auth.sessions",
+                "auth.refresh_tokens", "auth.passwords", "auth.security_events",
+            )
+        )
+        + f"delete from auth.users where id = '{session.user_id}'"
+    )  # fmt: skip
+    database.assert_ledger_is_sound()
+    done = verify()
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    assert [re.sub(r"[0-9a-f-]{36}|\d+", "N", line) for line in lines] == [
+        *(f"below_the_marks  {name} fell to N, there were N" for name in COUNTED),
+        "below_the_marks  movement N of user N is gone",
+    ]
+    assert session.user_id in lines[-1]
+    assert verify().returncode == 3, "the marks stay"
+    other = await client.new_session()
+    await other.use(2)
+    assert verify().stdout.splitlines() == [lines[-1]], "new movements do not cover what is gone"
+    assert accept().returncode == 0
+    assert verify().returncode == 0
+
+
+def test_marks_that_cannot_be_read_are_one_clear_line(database: Database, tmp_path: Path) -> None:
+    environment = {"DATA_DIR": str(tmp_path)}
+    assert as_admin(database, "ledger", "verify", "--accept", **environment).returncode == 0
+    (marks,) = (tmp_path / "ledger").iterdir()
+    marks.write_text('{"users": 1}')
+    done = as_admin(database, "ledger", "verify", **environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"error: {marks} does not contain the marks of a ledger\nhint: ")
 
 
 # ---------------------------------------------------------------- routes, settings, psql, dsn

@@ -172,6 +172,7 @@ select set_eq(
                                                       'mana_ledger', 'definer', 'volatile', 'api'),
     ('credits.use_credits(bigint,text,text,text,jsonb,bigint)',
                                                       'mana_ledger', 'definer', 'volatile', 'backend'),
+    ('credits.read_marks(uuid,uuid)',                 'mana_auditor', 'definer', 'stable',   ''),
     ('credits.verify_ledger()',                       'mana_auditor', 'definer', 'stable',  'reader'),
 
     ('_credits.balance_summary(credits.balances,bigint)',

@@ -239,7 +239,8 @@ select results_eq(
     $$ select i.indexrelid::regclass::text
          from pg_index as i
          join user_owned as u on u.oid = i.indrelid
-        where i.indkey[0] <> u.attnum $$,
+        where i.indkey[0] <> u.attnum
+        order by 1 $$,
     -- An identity at a provider is one user's in all of the service, and is looked up by itself. The ledger is
     -- followed in the order in which it was committed.
     $$ values ('auth.accounts_provider_id_account_id_key'), ('credits.ledger_entries_by_xact_id') $$,
