@@ -68,7 +68,7 @@ declare
 begin
     perform nextval('test.looks');
     if coalesce(v_found.users, v_found.claims, v_found.seal) is not null or v_found.context is not null
-       or v_found.lock_timeout <> (case session_user when 'mana_gateway' then '2s' else '0' end) then
+       or v_found.lock_timeout <> (case session_user when 'mana_gateway' then '500ms' else '0' end) then
         insert into test.leaks values (v_found.*);
     end if;
 end $$;
