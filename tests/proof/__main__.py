@@ -14,6 +14,7 @@ import click
 import pytest
 
 from harness.databases import start_cluster
+from proof import bounds as bounding
 from proof import cuts as cutting
 from proof import enumeration as enumerating
 from proof import fuzz as fuzzing
@@ -130,6 +131,20 @@ def repeats() -> None:
 def fuzz(examples: int, seed: int) -> None:
     """Random calls of the API and of every SQL function: nothing that is not declared."""
     sys.exit(fuzzing.soak(examples, seed))
+
+
+@main.command()
+@click.option("--transactions", default=300_000, show_default=True, help="of the worst user")
+@click.option("--seconds", default=30, show_default=True, help="of everything at once")
+def bounds(transactions: int, seconds: int) -> None:
+    """The worst that one user can ask for, through each door, and what others see; writes deploy/BOUNDS.md."""
+    with start_cluster() as cluster:
+        report = bounding.soak(transactions, seconds, cluster)
+    click.echo(bounding.DOCUMENT.read_text())
+    problems = report.problems()
+    for problem in problems:
+        click.echo(problem)
+    sys.exit(bool(problems))
 
 
 @main.command()

@@ -9,8 +9,10 @@ import psycopg
 import pytest
 
 from harness.clients import Service, Session, assert_problem
-from harness.databases import Database
+from harness.databases import Cluster, Database
 from harness.doors import backend_login
+from harness.places import ROOT
+from proof import bounds
 
 USE = "/api/v1/credits/use"
 
@@ -122,3 +124,12 @@ async def test_a_text_without_its_form_is_refused_at_both_doors(
     assert (await spend_over_http(user, **{field: json.dumps(value)})).startswith(f"{field}: ")
     assert spend_in_sql(backend_url, user, **{parameter: value}).startswith(f"PT400 {parameter}: ")
     assert (await user.balance())["totalSpent"] == 0
+
+
+def test_the_worst_user_costs_little_and_others_do_not_notice(cluster: Cluster) -> None:
+    """The short form of `make soak ARGS=bounds`."""
+    compose = (ROOT / "docker-compose.yml").read_text()
+    assert "mem_limit: 512m" in compose
+    assert "mem_limit: ${POSTGRES_MEMORY:-2g}" in compose
+    report = bounds.run(cluster, many=2_000, seconds=4)
+    assert report.problems(slack=5) == []
