@@ -56,14 +56,13 @@ def parse_body(raw: bytes, model: type[RequestT], from_header: Mapping[str, str]
 
 def _as_written(request: RequestT, raw: bytes) -> RequestT:
     """The request with the JSON text of each object in it: the database reads numbers that Python would round."""
-    objects = [
-        field.name for field in msgspec.structs.fields(request) if isinstance(getattr(request, field.name), dict)
-    ]
+    # Not msgspec.structs.fields(), which evaluates the annotations each time and takes half a millisecond.
+    names = zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True)
+    objects = {name: sent for name, sent in names if isinstance(getattr(request, name), dict)}
     if not objects:
         return request
     written = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
-    names = {field.name: field.encode_name for field in msgspec.structs.fields(request)}
-    return msgspec.structs.replace(request, **{name: written[names[name]] for name in objects})
+    return msgspec.structs.replace(request, **{name: written[sent] for name, sent in objects.items()})
 
 
 def whole_numbers(model: type[Request]) -> frozenset[str]:
