@@ -2,13 +2,13 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test check tools lint format types pgtap pytest soak stack-test bench lock psql dsn clean
+.PHONY: help run test check tools lint format types pgtap pytest soak stack-test clients-test bench lock psql dsn clean
 
 BIN := .venv/bin
 TESTS := PYTHONPATH=tests $(BIN)/python -m
 
 help: ## print this list
-	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z.-]*\):.*## \(.*\)/\1\t\2/p' Makefile | awk -F '\t' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 run: .venv/run.stamp ## start everything, on PORT (3001) and with a database of its own in DATA_DIR (.dev)
 	@exec $(BIN)/mana run $(ARGS)
@@ -54,6 +54,20 @@ stack-test: .venv/test.stamp ## start docker-compose.yml in containers and use i
 	@tests/tools.sh stack
 	$(BIN)/pytest tests/stack -x -s $(ARGS)
 
+clients-test: build/clients/stamp ## let a validator and generators of others read the OpenAPI document
+	$(BIN)/pytest tests/clients -x $(ARGS)
+
+CLIENTS := tests/clients/package.json tests/clients/package-lock.json tests/clients/requirements.txt
+
+build/clients/stamp: .venv/test.stamp tests/tools.sh $(CLIENTS)
+	@tests/tools.sh clients
+	@echo 'installing validators and generators into build/clients' >&2
+	@mkdir -p build/clients && cp $(CLIENTS) build/clients
+	@$(BIN)/python -m venv --clear build/clients/venv
+	@build/clients/venv/bin/pip install --quiet --disable-pip-version-check --requirement tests/clients/requirements.txt
+	@npm ci --prefix build/clients --ignore-scripts --no-audit --no-fund --loglevel error
+	@touch $@
+
 bench: .venv/test.stamp ## measure the gateway beside the database that it calls (needs wrk)
 	$(TESTS) bench $(ARGS)
 
@@ -64,6 +78,7 @@ lock: .venv/test.stamp ## pin the newest packages for the gateway's image
 	$(COMPILE) --upgrade --output-file deploy/services/gateway/requirements.txt pyproject.toml
 	$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' | \
 	    $(COMPILE) --upgrade --output-file deploy/services/gateway/build-requirements.txt -
+	$(COMPILE) --upgrade --output-file tests/clients/requirements.txt tests/clients/requirements.in
 
 .env: | .venv/run.stamp ## write .env for docker compose, every secret drawn at random; an old one stays
 	@$(BIN)/mana keys generate --env $(ARGS)

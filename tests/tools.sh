@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs what the tests need beside Python, from Debian's packages where it may: a PostgreSQL server with
 # pgTAP and plpgsql_check, pg_prove, Redis, PgBouncer, pgBackRest, Prometheus, wrk, faketime, Chromium and
-# Docker Compose. `tests/tools.sh stack` adds Docker Engine and debootstrap.
+# Docker Compose. `tests/tools.sh stack` adds Docker Engine and debootstrap, `tests/tools.sh clients` adds
+# Node.js, Go, a JDK and Maven.
 set -eu
-stack=${1-}
+suite=${1-}
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"
 
@@ -22,6 +23,18 @@ PYTHON
 version=$("$binaries/postgres" --version | sed 's/.*(PostgreSQL) \([0-9]*\).*/\1/')
 extensions=$("$binaries/pg_config" --sharedir)/extension
 
+# What the validators and the generated clients need at least.
+node_is_new='const [major, minor] = process.versions.node.split(".").map(Number);
+    process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)'
+go_is_new() {
+    found=$(go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+    [ "${found:-0}" -ge 23 ]
+}
+java_is_new() {
+    found=$(javac -version 2>&1 | sed -n 's/^javac \([0-9]*\).*/\1/p')
+    [ "${found:-0}" -ge 17 ]
+}
+
 # Prints one line for each missing tool: Debian's package and its name.
 missing() {
     command -v psql >/dev/null || echo "postgresql-client-$version psql"
@@ -37,9 +50,16 @@ missing() {
     [ -e "$extensions/pgtap.control" ] || echo "postgresql-$version-pgtap pgTAP (https://pgtap.org)"
     [ -e "$extensions/plpgsql_check.control" ] ||
         echo "postgresql-$version-plpgsql-check plpgsql_check (https://github.com/okbob/plpgsql_check)"
-    if [ "$stack" = stack ]; then
+    if [ "$suite" = stack ]; then
         command -v dockerd >/dev/null || echo "docker.io Docker Engine"
         command -v debootstrap >/dev/null || echo "debootstrap debootstrap"
+    fi
+    if [ "$suite" = clients ]; then
+        node -e "$node_is_new" 2>/dev/null || echo "nodejs Node.js 20.19 or newer (Debian 13 has it)"
+        command -v npm >/dev/null || echo "npm npm"
+        go_is_new || echo "golang-go Go 1.23 or newer (Debian 13 has it)"
+        java_is_new || echo "default-jdk-headless a JDK, 17 or newer"
+        command -v mvn >/dev/null || echo "maven Maven"
     fi
 }
 
