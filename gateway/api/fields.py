@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -12,7 +13,7 @@ from msgspec import Meta
 from gateway.tokens import passwords
 
 Email = Annotated[str, Meta(min_length=3, max_length=254, examples=["ada@example.com"])]
-DeviceText = Annotated[str, Meta(min_length=1, max_length=255)]
+Name = Annotated[str, Meta(max_length=255, description="an empty one counts as left out")]
 AppId = Annotated[str, Meta(min_length=1, max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=["chat"])]
 Token = Annotated[str, Meta(min_length=1, max_length=8192)]
 Role = Literal["user", "admin", "service"]
@@ -20,19 +21,27 @@ Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
 
 MAX_PASSWORD = 128  # characters
+NO_ADDRESS = "must be an e-mail address"
+MAX_PAGE = 100  # items
+# Domains that no public address has (RFC 2606, RFC 6761, RFC 6762): for development.
+DEVELOPMENT_DOMAINS = re.compile(r"@(?:localhost|.+\.(?:test|local|localhost))\Z", re.IGNORECASE)
+_STAND_IN = ".example.com"
 
 # Returns the value in its normal form. Raises ValueError with what follows the name of the field.
-Rule = Callable[[str], str]
+Rule = Callable[[Any], Any]
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """A body or a query. Field names are the parameters of the SQL function.
 
     ``example`` is a valid body, for the document and for tests; it is empty if no field is required.
+    ``unused`` are fields that clients send and that change nothing yet. An optional text without a least
+    length may be empty, which counts as left out.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}
     rules: ClassVar[Mapping[str, Rule]] = {}
+    unused: ClassVar[frozenset[str]] = frozenset()
 
 
 class Answer(msgspec.Struct, frozen=True, rename="camel"):
@@ -40,11 +49,17 @@ class Answer(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def new_email(value: str) -> str:
-    """The address in its normal form. Raises ValueError if it is not valid."""
+    """The address in its normal form. Raises ValueError if it is not valid.
+
+    An address of DEVELOPMENT_DOMAINS is valid here. Whether it may register is a setting.
+    """
+    for_development = DEVELOPMENT_DOMAINS.search(value)
+    public = value + _STAND_IN if for_development else value  # the library refuses these domains
     try:
-        return validate_email(value, check_deliverability=False).normalized
+        normal = validate_email(public, check_deliverability=False).normalized
     except EmailNotValidError as error:
-        raise ValueError("must be an e-mail address") from error
+        raise ValueError(NO_ADDRESS) from error
+    return normal.removesuffix(_STAND_IN) if for_development else normal
 
 
 def given_email(value: str) -> str:
@@ -67,6 +82,11 @@ def given_password(value: str) -> str:
     if _password_length(value) > MAX_PASSWORD:
         raise ValueError(f"must have at most {MAX_PASSWORD} characters")
     return value
+
+
+def page_size(value: int) -> int:
+    """The number of items of a page: what was asked for, up to MAX_PAGE."""
+    return min(value, MAX_PAGE)
 
 
 def _password_length(value: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gateway.api.fields import Answer, Id
 from gateway.api.route import Access, Route
 
@@ -13,6 +15,9 @@ class CreditPackage(Answer, frozen=True):
     credits: int
     price_euro_cents: int
     sort_order: int
+    active: bool
+    stripe_price_id: str | None
+    metadata: dict[str, Any] | None
 
 
 ROUTES = (

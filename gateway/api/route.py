@@ -91,7 +91,8 @@ class Route:
         """The parameters of the SQL function, in order and without their ``p_``."""
         implied = _IMPLIED[self.access]
         model = self.body or self.query
-        names = [name for name in model.__struct_fields__ if name not in implied.reads] if model else []
+        left_out = implied.reads | model.unused if model else implied.reads
+        names = [name for name in model.__struct_fields__ if name not in left_out] if model else []
         for step in self.before:
             names = [step.makes if name == step.of else name for name in names]
             if not step.of:

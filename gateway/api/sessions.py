@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from gateway.api.fields import Answer, DeviceText, Id, Request, Role, Rule, Token, given_email, given_password
+from gateway.api.fields import Answer, Id, Name, Request, Role, Rule, Token, given_email, given_password
 from gateway.api.route import Access, Limit, Route
 from gateway.api.steps import digest_password, set_refresh_ttl, sign_access_token
 
@@ -16,11 +16,13 @@ from gateway.api.steps import digest_password, set_refresh_ttl, sign_access_toke
 class Login(Request, frozen=True):
     email: Annotated[str, Meta(min_length=1, max_length=254)]
     password: Annotated[str, Meta(min_length=1)]
-    device_id: DeviceText | None = None
-    device_name: DeviceText | None = None
+    device_id: Name | None = None
+    device_name: Name | None = None
+    remember_me: Annotated[bool, Meta(description="accepted, not used yet")] | None = None
 
     example: ClassVar[Mapping[str, Any]] = {"email": "ada@example.com", "password": "correct horse battery"}
     rules: ClassVar[Mapping[str, Rule]] = {"email": given_email, "password": given_password}
+    unused: ClassVar[frozenset[str]] = frozenset({"remember_me"})
 
 
 class Refresh(Request, frozen=True):
@@ -30,7 +32,7 @@ class Refresh(Request, frozen=True):
 
 
 class Logout(Request, frozen=True):
-    refresh_token: Token | None = None
+    refresh_token: Annotated[str, Meta(max_length=8192)] | None = None
 
 
 class Validate(Request, frozen=True):

@@ -22,6 +22,7 @@ class After:
     name: str
 
 
+check_address = Before("check_address", "email", of="email")
 digest_password = Before("digest_password", "password_digest", of="password", slow=True)
 digest_new_password = Before("digest_new_password", "password_digest", of="password", slow=True)
 set_refresh_ttl = Before("set_refresh_ttl", "refresh_ttl")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from msgspec import Meta
 
-from gateway.api.fields import Answer, Id, Request, Time
+from gateway.api.fields import MAX_PAGE, Answer, Id, Request, Rule, Time, page_size
 from gateway.api.headers import NEXT_PAGE
 from gateway.api.route import Access, Route
 from gateway.api.steps import link_next_page
@@ -16,12 +17,14 @@ TransactionType = Literal["purchase", "usage", "refund", "bonus", "expiry", "adj
 
 
 class ListTransactions(Request, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=100)] = 50
+    limit: Annotated[int, Meta(ge=1, description=f"more than {MAX_PAGE} count as {MAX_PAGE}")] = 50
     offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
     before: Annotated[UUID, Meta(description="id of the last transaction seen")] | None = None
     type: TransactionType | None = None
     # Of any form: what was spent before apps had plain names is found as well.
     app_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+
+    rules: ClassVar[Mapping[str, Rule]] = {"limit": page_size}
 
 
 class Transaction(Answer, frozen=True):

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.api.fields import Request
 from gateway.api.route import Route
-from gateway.http.parsing import parse_body, parse_query, whole_numbers
+from gateway.http.parsing import form_of, parse_body, parse_query
 from gateway.http.responses import JSON
 from gateway.problems import FieldError, Problem, invalid_request
 
@@ -31,15 +31,16 @@ def reader(route: Route) -> Read:
 
 
 def _query_reader(model: type[Request]) -> Read:
-    numbers = whole_numbers(model)
+    form = form_of(model)
 
     async def read(request: web.Request) -> Request:
-        return parse_query(request.query, model, numbers)
+        return parse_query(request.query, form)
 
     return read
 
 
 def _body_reader(model: type[Request]) -> Read:
+    form = form_of(model)
     takes_key = "idempotency_key" in model.__struct_fields__
     empty = b"" if any(field.required for field in msgspec.structs.fields(model)) else b"{}"
 
@@ -48,7 +49,7 @@ def _body_reader(model: type[Request]) -> Read:
         keys = request.headers.getall("Idempotency-Key", []) if takes_key else []
         if len(keys) > 1:
             raise invalid_request(FieldError("idempotencyKey", "appears in two headers"))
-        return parse_body(raw or empty, model, {"idempotencyKey": keys[0]} if keys else {})
+        return parse_body(raw or empty, form, {"idempotencyKey": keys[0]} if keys else {})
 
     return read
 

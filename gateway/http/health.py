@@ -23,11 +23,15 @@ DRAINING = web.AppKey("draining", asyncio.Event)
 
 def add_routes(router: web.UrlDispatcher) -> None:
     """Add /health and /metrics."""
-    router.add_get("/health", _health)
-    router.add_get("/health/live", _live)
-    router.add_get("/health/ready", _health)
-    router.add_get("/health/serving", _serving)
-    router.add_get("/metrics", _metrics)
+    for path, handler in (
+        ("/health", _health),
+        ("/health/live", _live),
+        ("/health/ready", _health),
+        ("/health/serving", _serving),
+        ("/metrics", _metrics),
+    ):
+        router.add_get(path, handler)
+        router.add_get(f"{path}/", handler)
 
 
 class DatabaseCheck:

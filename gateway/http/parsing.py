@@ -7,9 +7,10 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from multidict import MultiMapping
@@ -22,14 +23,41 @@ MAX_SHOWN = 100  # characters of a client's text that an error repeats
 MAX_NUMBER = Decimal(sys.float_info.max)
 MAX_DECIMALS = 4096  # digits after the point; PostgreSQL fails at 16,384
 
-RequestT = TypeVar("RequestT", bound=Request)
-
 
 class _DuplicateKeyError(ValueError):
     pass
 
 
-def parse_body(raw: bytes, model: type[RequestT], from_header: Mapping[str, str]) -> RequestT:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is known of a model before any request."""
+
+    model: type[Request]
+    names: frozenset[str]
+    numbers: frozenset[str]  # fields that are whole numbers, which in a query are texts like all others
+    may_be_empty: frozenset[str]  # optional texts without a least length
+
+
+def form_of(model: type[Request]) -> Form:
+    """The form of a model."""
+    fields = msgspec.structs.fields(model)
+    return Form(
+        model,
+        names=frozenset(field.encode_name for field in fields),
+        numbers=frozenset(field.encode_name for field in fields if isinstance(field.default, int)),
+        may_be_empty=frozenset(field.encode_name for field in fields if field.default is None and _takes_empty(field)),
+    )
+
+
+def _takes_empty(field: msgspec.structs.FieldInfo) -> bool:
+    try:
+        msgspec.convert("", field.type)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def parse_body(raw: bytes, form: Form, from_header: Mapping[str, str]) -> Request:
     """A JSON object as its model. Raises Problem invalid_request with each wrong field.
 
     ``from_header`` has fields that came in a header; the body may repeat them, but not contradict them.
@@ -51,10 +79,13 @@ def parse_body(raw: bytes, model: type[RequestT], from_header: Mapping[str, str]
             fields[name] = value
         elif fields[name] != value:
             raise invalid_request(FieldError(name, "is not what the header says"))
-    return _as_written(_convert(fields, model, strict=True), raw)
+    for name in form.may_be_empty & fields.keys():
+        if fields[name] == "":
+            del fields[name]
+    return _as_written(_convert(fields, form.model, strict=True), raw)
 
 
-def _as_written(request: RequestT, raw: bytes) -> RequestT:
+def _as_written(request: Request, raw: bytes) -> Request:
     """The request with the JSON text of each object in it: the database reads numbers that Python would round."""
     # Not msgspec.structs.fields(), which evaluates the annotations each time and takes half a millisecond.
     names = zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True)
@@ -65,24 +96,23 @@ def _as_written(request: RequestT, raw: bytes) -> RequestT:
     return msgspec.structs.replace(request, **{name: written[sent] for name, sent in objects.items()})
 
 
-def whole_numbers(model: type[Request]) -> frozenset[str]:
-    """The names of the fields that are whole numbers, which in a query are texts like all others."""
-    return frozenset(field.encode_name for field in msgspec.structs.fields(model) if isinstance(field.default, int))
+def parse_query(query: MultiMapping[str], form: Form) -> Request:
+    """A query as its model. Raises Problem invalid_request with each wrong field.
 
-
-def parse_query(query: MultiMapping[str], model: type[RequestT], numbers: frozenset[str]) -> RequestT:
-    """A query as its model. Raises Problem invalid_request with each wrong field."""
-    twice = sorted(name for name, times in Counter(name for name, _ in query.items()).items() if times > 1)
+    Parameters that are not known are ignored, and those that are empty count as left out.
+    """
+    given = [(name, value) for name, value in query.items() if name in form.names and value]
+    twice = sorted(name for name, times in Counter(name for name, _ in given).items() if times > 1)
     if twice:
-        raise invalid_request(*(FieldError(fit_to_store(name), "appears twice") for name in twice))
+        raise invalid_request(*(FieldError(name, "appears twice") for name in twice))
     fields = {
-        name: int(value) if name in numbers and re.fullmatch(r"-?\d{1,18}", value, re.ASCII) else value
-        for name, value in query.items()
+        name: int(value) if name in form.numbers and re.fullmatch(r"-?\d{1,1000}", value, re.ASCII) else value
+        for name, value in given
     }
-    return _convert(fields, model, strict=True)
+    return _convert(fields, form.model, strict=True)
 
 
-def _convert(fields: Mapping[str, Any], model: type[RequestT], *, strict: bool) -> RequestT:
+def _convert(fields: Mapping[str, Any], model: type[Request], *, strict: bool) -> Request:
     unsafe = (error for name, value in fields.items() for error in _unsafe(name, value, 1))
     if found := list(islice(unsafe, MAX_ERRORS)):
         raise invalid_request(*found)
@@ -95,7 +125,7 @@ def _convert(fields: Mapping[str, Any], model: type[RequestT], *, strict: bool) 
     return _apply_rules(request)
 
 
-def _every_error(fields: Mapping[str, Any], model: type[RequestT], strict: bool) -> Problem:
+def _every_error(fields: Mapping[str, Any], model: type[Request], strict: bool) -> Problem:
     errors = []
     known = {field.encode_name: field for field in msgspec.structs.fields(model)}
     for name, field in known.items():
@@ -168,11 +198,11 @@ def fit_to_store(text: str, length: int = MAX_SHOWN) -> str:
     return text[:length].replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
-def _apply_rules(request: RequestT) -> RequestT:
+def _apply_rules(request: Request) -> Request:
     rules = request.rules
     if not rules:
         return request
-    changed: dict[str, str] = {}
+    changed: dict[str, Any] = {}
     errors = []
     for name, rule in rules.items():
         try:

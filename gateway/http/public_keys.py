@@ -11,8 +11,10 @@ from gateway.tokens.keys import PUBLISHED_FOR
 
 
 def add_routes(router: web.UrlDispatcher) -> None:
-    """Add the key set."""
-    router.add_get("/.well-known/jwks.json", _jwks)
+    """Add the key set, also where older backends look for it."""
+    for path in ("/.well-known/jwks.json", "/api/v1/auth/jwks", "/api/auth/jwks"):
+        router.add_get(path, _jwks)
+        router.add_get(f"{path}/", _jwks)
 
 
 async def _jwks(request: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 
 from gateway.http.counters import Verdict
+from gateway.http.cross_origin import ORIGINS, preflight
 from gateway.http.services import SERVICES
 from gateway.problems import Problem
 
@@ -47,7 +48,6 @@ _HEADERS = {
 }
 
 _HTTP_CODES = {
-    403: "origin_not_allowed",  # aiohttp_cors's answer to a preflight
     404: "not_found",
     405: "method_not_allowed",
 }
@@ -61,7 +61,7 @@ async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     request_id = request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
     code = None
     try:
-        response = await handler(request)
+        response = preflight(request) or await handler(request)
     except Exception as error:
         problem = _as_problem(error, request_id)
         code = problem.code
@@ -77,6 +77,7 @@ def _add_headers(response: web.StreamResponse, request: web.Request) -> None:
     for name, value in _HEADERS.items():
         headers.setdefault(name, value)
     headers["X-Request-Id"] = request[REQUEST_ID]
+    headers.update(request.app[ORIGINS].headers(request))
     verdict = request.get(VERDICT)
     if verdict:
         for name, value in verdict.headers.items():
@@ -86,7 +87,7 @@ def _add_headers(response: web.StreamResponse, request: web.Request) -> None:
 def _record(request: web.Request, response: web.StreamResponse, seconds: float, code: str | None) -> None:
     resource = request.match_info.route.resource
     # The route, not the path: a path or a query may hold personal data.
-    route = resource.canonical if resource else "none"
+    route = (resource.canonical.rstrip("/") or "/") if resource else "none"
     metrics = request.app[SERVICES].metrics
     metrics.answered(route, request.method if resource else "other", response.status, seconds)
     if code:

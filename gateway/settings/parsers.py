@@ -13,6 +13,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 _DURATION = re.compile(r"(\d+)(ms|s|m|h|d)?", re.ASCII)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(?:\d{1,5}|\*))?", re.ASCII)
+_DEFAULT_PORT = re.compile(r"^(http(?=:.*:80$)|https(?=:.*:443$))(:.*):\d+$")  # browsers leave it out
 _UNITS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -64,12 +66,24 @@ def optional_secret(value: str) -> str:
 
 
 def origins(value: str) -> tuple[str, ...]:
-    """Origins of browser apps (RFC 6454), separated by commas; ``*`` stands for all."""
-    found = tuple(origin.strip().rstrip("/") for origin in value.split(",") if origin.strip())
+    """Origins as browsers send them (RFC 6454), separated by commas.
+
+    ``*`` stands for all, ``:*`` at the end of one for all its ports. An app in a web view has a scheme of
+    its own, such as ``capacitor://localhost``.
+    """
+    found = tuple(origin.strip().removesuffix("/").lower() for origin in value.split(",") if origin.strip())
     for origin in found:
-        if origin != "*" and not re.fullmatch(r"https?://[^/\s]+", origin):
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise ValueError(f"contains an invalid origin: {origin}")
-    return found
+    return tuple(_DEFAULT_PORT.sub(r"\1\2", origin) for origin in found)
+
+
+def yes_or_no(value: str) -> bool:
+    """``yes`` or ``no``, and what else means so in environment files."""
+    meanings = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+    if value.lower() not in meanings:
+        raise ValueError("must be yes or no")
+    return meanings[value.lower()]
 
 
 def log_level(value: str) -> str:

@@ -41,7 +41,7 @@ class Settings:
         "JWT_PUBLIC_KEY", parsers.pem, "", "PEMs of further public keys whose tokens are still accepted"
     )
     jwt_issuer: str = setting("JWT_ISSUER", parsers.text, "manacore", "iss of access tokens")
-    jwt_audience: str = setting("JWT_AUDIENCE", parsers.text, "manacore", "aud of access tokens")
+    jwt_audience: str = setting("JWT_AUDIENCE", parsers.text, "manacore", "aud and client_id of access tokens")
     access_token_ttl: timedelta = setting(
         "JWT_ACCESS_TOKEN_EXPIRY", parsers.duration, "15m", "lifetime of an access token"
     )
@@ -54,7 +54,13 @@ class Settings:
     redis_port: int = setting("REDIS_PORT", parsers.whole(1, 65535), "6379", "")
     redis_password: str = setting("REDIS_PASSWORD", parsers.text, "", "", secret=True)
     cors_origins: tuple[str, ...] = setting(
-        "CORS_ORIGINS", parsers.origins, "", "origins of browser apps, separated by commas; * for all"
+        "CORS_ORIGINS", parsers.origins, "", "origins of browser apps, separated by commas; * for all, :* for all ports"
+    )
+    development_addresses: bool = setting(
+        "DEVELOPMENT_ADDRESSES",
+        parsers.yes_or_no,
+        "no",
+        "yes: e-mail addresses under .test, .local and localhost may register",
     )
     rate_limit_window: int = setting(
         "RATE_LIMIT_TTL", parsers.whole(1, 86400), "60", "window of the rate limits, in seconds"

@@ -7,11 +7,13 @@ call that it still holds.
 from __future__ import annotations
 
 import base64
+import json
 import re
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jwt
 import msgspec
@@ -26,6 +28,13 @@ MAX_LENGTH = 8192
 REMEMBERED = 4096  # verified tokens
 _FORM = re.compile(r"[\w-]+\.[\w-]+\.[\w-]+", re.ASCII)  # base64url without padding (RFC 7515, section 2)
 _REQUIRED = ["sub", "sessionId", "role", "iss", "aud", "iat", "exp", "jti"]
+
+
+class _Utf8Encoder(json.JSONEncoder):
+    """Escapes would make the longest name longer than a token may be."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**(options | {"ensure_ascii": False}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +63,13 @@ class TokenIssuer:
         registered = {
             "iss": self._issuer,
             "aud": self._audience,
+            "client_id": self._audience,  # our apps are one client: no app proves which of them it is
             "iat": now,
             "exp": now + self.ttl,
             "jti": str(uuid.uuid4()),
         }
-        return jwt.encode(claims | registered, key, algorithm=ALGORITHM, headers={"kid": kid, "typ": TYPE})
+        headers = {"kid": kid, "typ": TYPE}
+        return jwt.encode(claims | registered, key, algorithm=ALGORITHM, headers=headers, json_encoder=_Utf8Encoder)
 
     def verify(self, token: str) -> Caller:
         """The caller that the token names. Raises Problem invalid_token or token_expired.

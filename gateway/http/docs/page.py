@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from http import HTTPStatus
 from pathlib import Path
 
 from aiohttp import web
@@ -19,6 +20,7 @@ _PAGE_POLICY = (
 def add_routes(router: web.UrlDispatcher) -> None:
     """Add the document and the page."""
     router.add_get("/openapi.json", _openapi(document()))
+    router.add_get("/docs/", _without_slash)
     for path, file in _page_files().items():
         router.add_get(path, _file(file))
 
@@ -28,6 +30,11 @@ def _openapi(text: bytes) -> Handler:
         return web.Response(body=text, content_type=JSON, headers={"Access-Control-Allow-Origin": "*"})
 
     return handle
+
+
+async def _without_slash(_: web.Request) -> web.Response:
+    """The page names its files by their place beside it."""
+    return web.Response(status=HTTPStatus.PERMANENT_REDIRECT, headers={"Location": "../docs"})
 
 
 def _page_files() -> dict[str, Path]:

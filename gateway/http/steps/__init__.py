@@ -20,6 +20,7 @@ BeforeStep: TypeAlias = Callable[[dict[str, Any], Settings], None]
 AfterStep: TypeAlias = Callable[[Reply, web.Request, Request | None, Services], Reply]
 
 BEFORE: dict[steps.Before, BeforeStep] = {
+    steps.check_address: users.check_address,
     steps.digest_password: users.digest_password,
     steps.digest_new_password: users.digest_new_password,
     steps.set_refresh_ttl: sessions.set_refresh_ttl,

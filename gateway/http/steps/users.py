@@ -1,13 +1,20 @@
-"""The password never reaches the database."""
+"""Addresses of development are a setting, and the password never reaches the database."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gateway.problems import FieldError, Problem
+from gateway.api.fields import DEVELOPMENT_DOMAINS, NO_ADDRESS
+from gateway.problems import FieldError, Problem, invalid_request
 from gateway.settings.serving import Settings
 from gateway.tokens import passwords
 from gateway.tokens.weak_passwords import weakness
+
+
+def check_address(values: dict[str, Any], settings: Settings) -> None:
+    """Refuses an address of a development domain unless the settings allow it. Raises Problem."""
+    if DEVELOPMENT_DOMAINS.search(values["email"]) and not settings.development_addresses:
+        raise invalid_request(FieldError("email", NO_ADDRESS))
 
 
 def digest_password(values: dict[str, Any], settings: Settings) -> None:

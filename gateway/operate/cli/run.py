@@ -21,6 +21,8 @@ from gateway.operate.local_postgres import LocalPostgres
 from gateway.settings.serving import load
 from gateway.settings.variables import is_given
 
+_FOR_DEVELOPMENT = {"CORS_ORIGINS": "http://localhost:*,http://127.0.0.1:*", "DEVELOPMENT_ADDRESSES": "yes"}
+
 
 @click.command()
 def run() -> None:
@@ -68,6 +70,9 @@ def _run_gateway(environment: dict[str, str], database: _Database) -> None:
     prepare_database(environment, database.admin_url, data_dir)
     if not is_given(environment, "PASSWORD_PEPPER"):
         environment["PASSWORD_PEPPER"] = private_files.secret(data_dir / "pepper")
+    for name, value in _FOR_DEVELOPMENT.items():
+        if not is_given(environment, name):
+            environment[name] = value
     environment["DATABASE_URL"] = database.gateway_url()
     environment.pop("DATABASE_URL_FILE", None)
     start_gateway(load(environment), _welcome)

@@ -509,5 +509,7 @@ async def test_packages_are_the_active_ones_in_order(database: Database, user: S
     reply = await user.get("/api/v1/credits/packages")
     assert reply.status == 200
     assert [package["name"] for package in reply.body] == ["Starter", "Pro", "Studio"]
-    assert set(reply.body[0]) == {"id", "name", "description", "credits", "priceEuroCents", "sortOrder"}
+    assert set(reply.body[0]) == {
+        "id", "name", "description", "credits", "priceEuroCents", "sortOrder", "active", "stripePriceId", "metadata",
+    }  # fmt: skip
     assert (reply.body[0]["credits"], reply.body[0]["priceEuroCents"]) == (100, 100)

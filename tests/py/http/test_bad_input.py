@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from gateway.api.sessions import Login
-from gateway.http.parsing import parse_body
+from gateway.http.parsing import form_of, parse_body
 from gateway.problems import MAX_ERRORS, Problem
 from harness.clients import Reply, Service, Session, assert_problem
 from harness.databases import Database
@@ -62,13 +62,13 @@ FIELDS: list[tuple[str, str, tuple[str, ...]]] = [
     (REGISTER, "email", (*NO_TEXT, '""', '"a"', '"a@b"', '"a@b.co\\n"', '"a b@example.com"', f'"{"a" * 10_000}@b.co"')),
     (REGISTER, "password", (*NO_TEXT, '""', '"1234567"', r'"e\u0301e\u0301e\u0301e\u0301"', f'"{"x" * 129}"',
                             f'"{"x" * 50_000}"')),
-    (REGISTER, "name", (*NO_TEXT, '""', f'"{"x" * 256}"')),
+    (REGISTER, "name", (*NO_TEXT, f'"{"x" * 256}"')),
     (LOGIN, "email", (*NO_TEXT, '""', f'"{"a" * 10_000}@b.co"')),
     (LOGIN, "password", (*NO_TEXT, '""', f'"{"x" * 129}"')),
-    (LOGIN, "deviceId", (*NO_TEXT, '""', f'"{"x" * 256}"')),
-    (LOGIN, "deviceName", (*NO_TEXT, '""', f'"{"x" * 256}"')),
+    (LOGIN, "deviceId", (*NO_TEXT, f'"{"x" * 256}"')),
+    (LOGIN, "deviceName", (*NO_TEXT, f'"{"x" * 256}"')),
     (REFRESH, "refreshToken", (*NO_TEXT, '""', f'"{"x" * 8193}"')),
-    (LOGOUT, "refreshToken", (*NO_TEXT, '""', f'"{"x" * 8193}"')),
+    (LOGOUT, "refreshToken", (*NO_TEXT, f'"{"x" * 8193}"')),
     (VALIDATE, "token", (*NO_TEXT, f'"{"x" * 8193}"')),
     (USE, "amount", (*NO_NUMBER, "0", "-0", "1000000001")),
     (USE, "appId", (*NO_TEXT, '""', f'"{"x" * 101}"')),
@@ -80,12 +80,12 @@ FIELDS: list[tuple[str, str, tuple[str, ...]]] = [
 ]  # fmt: skip
 
 QUERIES: list[tuple[str, tuple[str, ...]]] = [
-    ("limit", ("0", "101", "-1", "1.0", "1e1", "+5", "0x10", "true", "null", "NaN", "", " 5", "\uff15", str(2**63),
-               "9" * 5000, "\0")),
-    ("offset", ("-1", "1.0", "1e400", "null", "", str(2**31), str(2**63), "9" * 5000)),
-    ("before", ("", "5", "not-a-uuid", "null", "{00000000-0000-0000-0000-000000000000}", "a" * 5000, "\0")),
-    ("type", ("", "null", "Usage", "usage ", "'usage'", "usage\0", "a" * 5000)),
-    ("appId", ("", "a" * 101, "\0", "a\0b")),
+    ("limit", ("0", "-1", "1.0", "1e1", "+5", "0x10", "true", "null", "NaN", " 5", "\uff15", str(2**64), "9" * 5000,
+               "\0")),
+    ("offset", ("-1", "1.0", "1e400", "null", str(2**31), str(2**63), "9" * 5000)),
+    ("before", ("5", "not-a-uuid", "null", "{00000000-0000-0000-0000-000000000000}", "a" * 5000, "\0")),
+    ("type", ("null", "Usage", "usage ", "'usage'", "usage\0", "a" * 5000)),
+    ("appId", ("a" * 101, "\0", "a\0b")),
 ]  # fmt: skip
 
 
@@ -174,11 +174,16 @@ async def test_a_parameter_given_twice_is_refused(session: Session) -> None:
         assert_names(await session.get(f"{TRANSACTIONS}?{query}"), "limit")
 
 
+@pytest.mark.parametrize("query", ["limit=", "limit=101", f"limit={2**63}", "offset=", "before=", "type=", "appId="])
+async def test_an_empty_parameter_is_none_and_a_large_limit_the_largest(session: Session, query: str) -> None:
+    reply = await session.get(f"{TRANSACTIONS}?{query}")
+    assert (reply.status, len(reply.body)) == (200, 1), reply.text
+
+
 @pytest.mark.parametrize("name", ["foo", "Limit", "app_id", "limit[]", "x%00", "x%ff", "x%ed%a0%80"])
-async def test_an_unknown_parameter_is_refused(session: Session, name: str) -> None:
-    reply = await session.get(f"{TRANSACTIONS}?{name}=1")
-    assert_problem(reply, 400, "invalid_request")
-    assert len(reply.body["errors"]) == 1
+async def test_an_unknown_parameter_is_ignored_however_often_it_comes(session: Session, name: str) -> None:
+    reply = await session.get(f"{TRANSACTIONS}?{name}=1&{name}=2")
+    assert (reply.status, len(reply.body)) == (200, 1), reply.text
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -246,7 +251,7 @@ async def test_a_body_made_to_be_costly_is_refused_at_once_and_in_few_words(sess
     assert len(body) < 64 * 1024
     began = time.process_time()
     with pytest.raises(Problem) as refused:
-        parse_body(body, Login, {})
+        parse_body(body, form_of(Login), {})
     assert time.process_time() - began < 0.3  # it was up to 4 s, and is 0.03; other processes do not count
     assert len(refused.value.errors) <= MAX_ERRORS
     reply = await session.post(LOGIN, data=body)

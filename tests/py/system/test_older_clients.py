@@ -13,17 +13,21 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import jwt
 import pytest
 
+from gateway.api.fields import new_email
 from gateway.api.route import Access, Limit, Route
 from gateway.api.table import ROUTES
 from gateway.problems import CODES, KEEPS_TOKENS, Problem
 from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import KeyDirectory
-from harness.clients import Reply, Service, Session, assert_problem
+from harness.clients import PASSWORD, Reply, Service, Session, assert_problem
 from harness.databases import Database
 from harness.gateways import Gateway
+from harness.waiting import together
 
+APP = "https://app.example.com"
 every_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
 
 
@@ -41,7 +45,7 @@ async def ask(service: Service, route: Route, token: str) -> Reply:
     if route.access is Access.TOKEN_IN_BODY:
         body = {"token": token}
     bearer = token if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN} else None
-    return await service.request(route.method, route.path, body=body, token=bearer)
+    return await service.request(route.method, route.path, body=body, token=bearer, headers={"Origin": APP})
 
 
 def assert_keeps_tokens(reply: Reply, status: int) -> None:
@@ -61,7 +65,7 @@ def silent_server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def without_database() -> Iterator[Gateway]:
-    with silent_server() as url, Gateway(url) as running:
+    with silent_server() as url, Gateway(url, {"CORS_ORIGINS": APP}) as running:
         yield running
 
 
@@ -71,6 +75,7 @@ async def test_while_the_database_is_away_every_route_keeps_tokens(without_datab
         reply = await ask(service, route, access_token(without_database))
         assert_problem(reply, 503, "service_unavailable")
         assert_keeps_tokens(reply, 503)
+        assert reply.headers["Access-Control-Allow-Origin"] == APP
         assert reply.body["error"] == "SERVICE_UNAVAILABLE"
         assert reply.body["retryAfterSec"] == int(reply.headers["Retry-After"])
 
@@ -271,3 +276,156 @@ def test_each_code_has_an_error_that_older_clients_know() -> None:
 async def test_the_error_of_a_login_is_a_text(module_service: Service, body: dict[str, str], error: str) -> None:
     reply = await module_service.post("/api/v1/auth/login", body)
     assert reply.body["error"] == error
+
+
+# ---------------------------------------------------------------- requests
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": ""},
+        {"name": None},
+        {"sourceAppUrl": "https://app.example.com/welcome", "referralCode": "FRIEND"},
+        {"sourceAppUrl": "", "referralCode": ""},
+        {"sourceAppUrl": None, "referralCode": None},
+    ],
+)
+async def test_a_registration_takes_what_older_clients_send(module_service: Service, fields: dict[str, Any]) -> None:
+    reply = await module_service.register(**fields)
+    assert reply.status == 201, reply.text
+    assert reply.body["name"] is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("sourceAppUrl", 1), ("sourceAppUrl", "x" * 2049), ("referralCode", ["a"]), ("referralCode", "x" * 101)],
+)
+async def test_a_field_that_changes_nothing_yet_has_a_type(module_service: Service, field: str, value: object) -> None:
+    reply = await module_service.register(**{field: value})
+    assert_problem(reply, 400, "invalid_request")
+    assert [error["field"] for error in reply.body["errors"]] == [field]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"deviceId": "", "deviceName": ""}, {"rememberMe": True}, {"rememberMe": False}, {"rememberMe": None}],
+)
+async def test_a_login_takes_what_older_clients_send(
+    module_service: Service, user: Session, fields: dict[str, Any]
+) -> None:
+    reply = await module_service.login(user.email, **fields)
+    assert reply.status == 200, reply.text
+    claims = jwt.decode(reply.body["accessToken"], options={"verify_signature": False})
+    assert "deviceId" not in claims
+
+
+async def test_a_login_takes_no_text_for_yes(module_service: Service, user: Session) -> None:
+    assert_problem(await module_service.login(user.email, rememberMe="yes"), 400, "invalid_request")
+
+
+@pytest.mark.parametrize("bearer", [None, "garbage"])
+async def test_a_logout_needs_nothing_but_the_refresh_token(module_service: Service, bearer: str | None) -> None:
+    session = await module_service.new_session()
+    body = {"refreshToken": session.refresh_token}
+    assert (await module_service.post("/api/v1/auth/logout", body, token=bearer)).status == 200
+    assert (await session.get("/api/v1/credits/balance")).status == 401
+
+
+async def test_a_logout_with_an_empty_refresh_token_is_one_by_bearer(module_service: Service) -> None:
+    session = await module_service.new_session()
+    assert (await session.post("/api/v1/auth/logout", {"refreshToken": ""})).status == 200
+    assert (await session.get("/api/v1/credits/balance")).status == 401
+
+
+@pytest.mark.parametrize("limit", ["100", "101", "1000", "9" * 30])
+async def test_a_page_has_a_hundred_items_at_most_whatever_was_asked_for(
+    database: Database, user: Session, limit: str
+) -> None:
+    [(count,)] = database.query("select count(*) from credits.transactions where user_id = %s", user.user_id)
+    if count < 101:
+        await together(*(user.use() for _ in range(102)))
+    reply = await user.get(f"/api/v1/credits/transactions?limit={limit}")
+    assert (reply.status, len(reply.body)) == (200, 100)
+    assert 'rel="next"' in reply.headers["Link"]
+
+
+@pytest.mark.parametrize("query", ["?utm_source=x", "?_=1&_=2", "?limit=&type=&appId=&before=", "?%00=%00"])
+async def test_parameters_that_are_not_known_or_empty_are_ignored(user: Session, query: str) -> None:
+    for path in ("transactions", "balance", "packages", "purchases"):
+        reply = await user.get(f"/api/v1/credits/{path}{query}")
+        assert reply.status == 200, reply.text
+
+
+@every_route
+async def test_a_trailing_slash_is_the_same_route(gateway: Gateway, module_service: Service, route: Route) -> None:
+    replies = []
+    for slash in ("", "/"):
+        body = {**route.body.example} if route.body else None
+        if route.function == "register_user":
+            body = {"email": f"{secrets.token_hex(8)}@example.com", "password": PASSWORD}
+        token = access_token(gateway)
+        replies.append(await module_service.request(route.method, route.path + slash, body=body, token=token))
+    assert replies[0].status == replies[1].status
+    assert set(replies[0].body) == set(replies[1].body)
+    metrics = (await module_service.get("/metrics/")).text
+    assert f'route="{route.path}"' in metrics
+    assert f'route="{route.path}/"' not in metrics
+
+
+# ---------------------------------------------------------------- development
+
+
+@pytest.mark.parametrize("address", ["ada@b.test", "ada@localhost", "ada@printer.local", "ada@app.localhost"])
+async def test_addresses_of_development_are_a_setting(
+    database: Database, module_service: Service, address: str
+) -> None:
+    assert_problem(await module_service.register(address), 400, "invalid_request")
+    with Gateway(database.gateway_url, {"DEVELOPMENT_ADDRESSES": "yes"}) as gateway:
+        async with Service(gateway.url) as service:
+            reply = await service.register(address)
+            assert (reply.status, reply.body.get("email")) == (201, address)
+            assert (await service.login(address)).status == 200
+    assert (await module_service.login(address)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("value", "normal"),
+    [
+        ("ada@B.TEST", "ada@b.test"),
+        ("ada@LOCALHOST", "ada@localhost"),
+        ("ada@xn--mller-kva.test", "ada@müller.test"),
+        ("ada@xn--mller-kva.de", "ada@müller.de"),
+        ("ada@example.com", "ada@example.com"),
+    ],
+)
+def test_an_address_has_one_normal_form(value: str, normal: str) -> None:
+    assert new_email(value) == normal == new_email(normal)
+
+
+@pytest.mark.parametrize("value", ["ada@test", "ada@local", "ada@.test", "@b.test", "a b@b.test", "x@b.invalid"])
+def test_what_is_no_address_is_refused_in_development_as_well(value: str) -> None:
+    with pytest.raises(ValueError, match="must be an e-mail address"):
+        new_email(value)
+
+
+# ---------------------------------------------------------------- tokens
+
+
+async def test_a_token_has_the_claims_of_older_ones_and_of_rfc_9068(module_service: Service) -> None:
+    registered = await module_service.register(name="Ada Lövelace")
+    session = await module_service.session(registered.body["email"])
+    claims = jwt.decode(session.access_token, options={"verify_signature": False})
+    assert claims["name"] == "Ada Lövelace"
+    assert claims["sid"] == claims["sessionId"]
+    assert claims["client_id"] == claims["aud"] == "manacore"
+    assert {"sub", "email", "role", "iss", "exp", "iat", "jti"} <= set(claims)
+
+
+@pytest.mark.parametrize("character", ["a", "€", "\U0001f600", "\x01", '"'])
+async def test_a_token_of_the_longest_texts_works(module_service: Service, character: str) -> None:
+    longest = character * 255
+    email = f"{secrets.token_hex(32)}@{'b' * 63}.{'c' * 63}.{'d' * 57}.com"
+    assert (await module_service.register(email, name=longest)).status == 201
+    session = await module_service.session(email, deviceId=longest, deviceName=longest)
+    assert (await session.get("/api/v1/credits/balance")).status == 200

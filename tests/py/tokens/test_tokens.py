@@ -43,7 +43,8 @@ from harness.waiting import together
 
 VALIDATE = "/api/v1/auth/validate"
 BEARER_ROUTES = [route for route in ROUTES if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}]
-CLAIMS = {"sub", "email", "role", "sessionId", "deviceId", "iss", "aud", "iat", "exp", "jti"}
+CLAIMS = {"sub", "email", "role", "sessionId", "sid", "deviceId", "iss", "aud", "client_id", "iat", "exp", "jti"}
+FOR_OTHERS = {"email", "deviceId", "sid", "client_id"}  # claims that decide nothing here
 
 
 @pytest.fixture(scope="module")
@@ -377,7 +378,7 @@ FORGERIES: dict[str, Callable[[Forger], str]] = {
     "expiry infinite": lambda f: f.written("exp", "Infinity"),
     "expiry too large for a float": lambda f: f.written("exp", "1e400"),
     "not before NaN": lambda f: f.written("nbf", "NaN"),
-    **{f"no {name}": lambda f, name=name: f.sign(without=name) for name in sorted(CLAIMS - {"email", "deviceId"})},
+    **{f"no {name}": lambda f, name=name: f.sign(without=name) for name in sorted(CLAIMS - FOR_OTHERS)},
     "subject no UUID": lambda f: f.sign(sub="admin"),
     "subject in capitals": lambda f: f.sign(sub=f.session.user_id.upper()),
     "subject in braces": lambda f: f.sign(sub=f"{{{f.session.user_id}}}"),

@@ -12,7 +12,10 @@ as $$
         'description', p_package.description,
         'credits', p_package.credits,
         'priceEuroCents', p_package.price_euro_cents,
-        'sortOrder', p_package.sort_order
+        'sortOrder', p_package.sort_order,
+        'active', p_package.active,
+        'stripePriceId', p_package.stripe_price_id,
+        'metadata', p_package.metadata
     )
 $$;
 

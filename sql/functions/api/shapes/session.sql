@@ -12,8 +12,8 @@ as $$
         ),
         'refreshToken', p_grant.refresh_token,
         'claims', json_strip_nulls(json_build_object(
-            'sub', p_grant.user_id, 'email', p_grant.email, 'role', p_grant.role,
-            'sessionId', p_grant.session_id, 'deviceId', p_grant.device_id
+            'sub', p_grant.user_id, 'email', p_grant.email, 'name', p_grant.name, 'role', p_grant.role,
+            'sessionId', p_grant.session_id, 'sid', p_grant.session_id, 'deviceId', p_grant.device_id
         ))
     )
 $$;
