@@ -45,7 +45,7 @@ DEFINERS = ("mana_auth", "mana_ledger", "mana_api", "mana_auditor")
 ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_backend", "mana_reader")
 MONITOR = "mana_monitor"  # what an exporter logs in as
 LOCK_KEY = 0x6D616E61  # "mana"; the number after it is for the connection that migrates
-OTHER_DEPLOY_AWAITED_FOR: LiteralString = "60s"
+OTHER_DEPLOY_AWAITED_FOR = 60.0  # seconds
 LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
 LOCKED_WITHIN: LiteralString = "set local statement_timeout = '300ms'"  # for all tables, at one attempt
 CONNECT_TIMEOUT = 10  # seconds
@@ -225,11 +225,13 @@ def connecting() -> Iterator[None]:
 @contextmanager
 def _locked(url: str) -> Iterator[psycopg.Connection]:
     with connect(url) as connection:
-        connection.execute(f"set lock_timeout = '{OTHER_DEPLOY_AWAITED_FOR}'")
-        try:
-            connection.execute("select pg_advisory_lock(%s)", (LOCK_KEY,))
-        except psycopg.errors.LockNotAvailable as error:
-            raise OperatorError("another deploy of this database is still running", hint="try again later") from error
+        # A statement that waits for the lock would be a transaction, and those are what CREATE INDEX CONCURRENTLY of
+        # the other deploy waits for.
+        deadline = time.monotonic() + OTHER_DEPLOY_AWAITED_FOR
+        while connection.execute("select pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone() == (False,):
+            if time.monotonic() > deadline:
+                raise OperatorError("another deploy of this database is still running", hint="try again later")
+            time.sleep(0.1)
         connection.execute("create schema if not exists deploy")
         connection.execute("revoke all on schema deploy from public")
         yield connection

@@ -57,7 +57,7 @@ create table credits.backend_apps (
 
 -- Backends from before go on working for every app until an administrator binds them.
 insert into credits.backend_apps (role_name, app_id)
-select rolname, '*'
+select rolname as role_name, '*' as app_id
   from pg_roles
  where pg_has_role(oid, 'mana_backend', 'member') and rolname <> 'mana_backend' and rolcanlogin and not rolsuper;
 
@@ -65,7 +65,10 @@ select rolname, '*'
 -- that are running then are to end well.
 insert into auth.seal_key (key, required_from)
 select
-    sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())),
-    case when to_regprocedure('auth.uid()') is null then '-infinity' else now() + interval '1 hour' end;
+    sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) as key,
+    case
+        when to_regprocedure('auth.uid()') is null then '-infinity'
+        else now() + interval '1 hour'
+    end as required_from;
 
 reset role;

@@ -31,7 +31,7 @@ select is(
            "active": true, "stripePriceId": null, "metadata": null},
           {"id": "00000000-0000-0000-0000-000000000001", "name": "Large", "description": "A lot",
            "credits": 1000, "priceEuroCents": 800, "sortOrder": 2,
-           "active": true, "stripePriceId": null, "metadata": null}]'::jsonb,
+           "active": true, "stripePriceId": "price_1", "metadata": null}]'::jsonb,
         null::json
     )::text,
     'packages are shown in their order, with all their fields'

@@ -26,7 +26,8 @@ select is(
         'user', json_build_object('id', id_of('ada'), 'email', email_of('ada'), 'name', 'Ada', 'role', 'user'),
         'refreshToken', :'token',
         'claims', json_build_object(
-            'sub', id_of('ada'), 'email', email_of('ada'), 'role', 'user', 'sessionId', :'session', 'deviceId', 'tablet'
+            'sub', id_of('ada'), 'email', email_of('ada'), 'name', 'Ada', 'role', 'user',
+            'sessionId', :'session', 'sid', :'session', 'deviceId', 'tablet'
         )
     ),
     'with the user, the refresh token and the claims to sign'

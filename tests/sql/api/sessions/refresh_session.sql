@@ -16,7 +16,8 @@ select is(
         'user', json_build_object('id', id_of('ada'), 'email', email_of('ada'), 'name', 'Ada', 'role', 'user'),
         'refreshToken', :'token',
         'claims', json_build_object(
-            'sub', id_of('ada'), 'email', email_of('ada'), 'role', 'user', 'sessionId', session_of('ada'),
+            'sub', id_of('ada'), 'email', email_of('ada'), 'name', 'Ada', 'role', 'user',
+            'sessionId', session_of('ada'), 'sid', session_of('ada'),
             'deviceId', 'phone'
         )
     ),
