@@ -54,7 +54,7 @@ stack-test: .venv/test.stamp ## start docker-compose.yml in containers and use i
 	@tests/tools.sh stack
 	$(BIN)/pytest tests/stack -x -s $(ARGS)
 
-clients-test: build/clients/stamp ## let a validator and generators of others read the OpenAPI document
+clients-test: build/clients/stamp ## let validators and generators of others read tokens and the OpenAPI document
 	$(BIN)/pytest tests/clients -x $(ARGS)
 
 CLIENTS := tests/clients/package.json tests/clients/package-lock.json tests/clients/requirements.txt
