@@ -81,7 +81,8 @@ class Database:
             )
 
     def assert_ledger_is_sound(self) -> None:
-        assert self.query("select * from credits.verify_ledger()") == []
+        found = self.query("select * from credits.verify_ledger()")
+        assert found == [], found[:5]
 
 
 PgDump = Callable[[str, Sequence[str]], str]  # a database's URL and options -> the dump
