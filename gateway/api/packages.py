@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gateway.api.fields import Answer, Id
 from gateway.api.route import Access, Route
 
@@ -17,7 +15,6 @@ class CreditPackage(Answer, frozen=True):
     sort_order: int
     active: bool
     stripe_price_id: str | None
-    metadata: dict[str, Any] | None
 
 
 ROUTES = (

@@ -74,8 +74,6 @@ select set_eq(
     ('credits.backend_apps',      'CHECK (((length(app_id) >= 1) AND (length(app_id) <= 100)))'),
     ('credits.backend_apps',      'PRIMARY KEY (role_name, app_id)'),
     ('credits.packages',          'CHECK (((credits >= 1) AND (credits <= 1000000000)))'),
-    ('credits.packages',
-     'CHECK (((jsonb_typeof(metadata) = ''object''::text) AND (length((metadata)::text) <= 4096)))'),
     ('credits.packages',          'CHECK (((length(description) >= 1) AND (length(description) <= 500)))'),
     ('credits.packages',          'CHECK (((length(name) >= 1) AND (length(name) <= 100)))'),
     ('credits.packages',          'CHECK (((length(stripe_price_id) >= 1) AND (length(stripe_price_id) <= 255))) NOT VALID'),
@@ -152,7 +150,7 @@ select set_eq(
     ('auth.verification_tokens',  'used_at'),
     ('credits.ledger_checks',     'grant_window'),
     ('credits.ledger_entries',    'xact_id'),
-    ('credits.packages',          'description stripe_price_id metadata'),
+    ('credits.packages',          'description stripe_price_id'),
     ('credits.purchases',         'package_id stripe_payment_intent_id completed_at'),
     ('credits.transactions',      'grant_window app_id metadata idempotency_key completed_at')
     $$,

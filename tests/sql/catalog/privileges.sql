@@ -163,7 +163,7 @@ select set_eq(
     ('credits.list_packages()',                       'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.list_purchases()',                      'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.list_transactions(integer,integer,uuid,credits.transaction_type,text)',
-                                                      'mana_ledger', 'definer', 'stable',   'backend'),
+                                                      'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.page_of_transactions(integer,integer,uuid,credits.transaction_type,text,integer)',
                                                       'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.open_account(timestamp with time zone)', 'mana_ledger', 'definer', 'volatile', 'auth'),

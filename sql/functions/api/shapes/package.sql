@@ -14,8 +14,7 @@ as $$
         'priceEuroCents', p_package.price_euro_cents,
         'sortOrder', p_package.sort_order,
         'active', p_package.active,
-        'stripePriceId', p_package.stripe_price_id,
-        'metadata', p_package.metadata
+        'stripePriceId', p_package.stripe_price_id
     )
 $$;
 

@@ -30,4 +30,5 @@ $$;
 
 alter function credits.list_transactions owner to mana_ledger;
 revoke all on function credits.list_transactions from public;
-grant execute on function credits.list_transactions to mana_backend;
+-- The api functions of release 0.1 call it as well, and may be running while a deploy replaces them.
+grant execute on function credits.list_transactions to mana_api, mana_backend;
