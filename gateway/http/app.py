@@ -10,6 +10,7 @@ from gateway.api.table import ROUTES
 from gateway.http import bodies, calls, health, public_keys
 from gateway.http.cross_origin import ORIGINS, Origins
 from gateway.http.docs import page
+from gateway.http.paths import forms
 from gateway.http.responses import answer
 from gateway.http.services import services
 from gateway.settings.serving import Settings
@@ -25,8 +26,7 @@ def create_app(settings: Settings) -> web.Application:
 
     for route in ROUTES:
         handler = calls.handler(route)
-        # A redirect would lose the body of a POST, so both forms of a path are one route.
-        for path in (route.path, f"{route.path}/"):
+        for path in forms(route.path):
             app.router.add_route(route.method, path, handler, expect_handler=bodies.expect)
     for module in (health, public_keys, page):
         module.add_routes(app.router)

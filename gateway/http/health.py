@@ -12,6 +12,7 @@ from gateway import __version__
 from gateway.api.statements import HEALTH
 from gateway.database.database import Database
 from gateway.http import metrics
+from gateway.http.paths import forms
 from gateway.http.responses import JSON
 from gateway.http.services import SERVICES
 from gateway.problems import Problem
@@ -30,8 +31,8 @@ def add_routes(router: web.UrlDispatcher) -> None:
         ("/health/serving", _serving),
         ("/metrics", _metrics),
     ):
-        router.add_get(path, handler)
-        router.add_get(f"{path}/", handler)
+        for form in forms(path):
+            router.add_get(form, handler)
 
 
 class DatabaseCheck:

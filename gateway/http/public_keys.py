@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from gateway.http.paths import forms
 from gateway.http.responses import JSON
 from gateway.http.services import SERVICES
 from gateway.tokens.keys import PUBLISHED_FOR
@@ -13,8 +14,8 @@ from gateway.tokens.keys import PUBLISHED_FOR
 def add_routes(router: web.UrlDispatcher) -> None:
     """Add the key set, also where older backends look for it."""
     for path in ("/.well-known/jwks.json", "/api/v1/auth/jwks", "/api/auth/jwks"):
-        router.add_get(path, _jwks)
-        router.add_get(f"{path}/", _jwks)
+        for form in forms(path):
+            router.add_get(form, _jwks)
 
 
 async def _jwks(request: web.Request) -> web.Response:

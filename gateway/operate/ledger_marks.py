@@ -1,6 +1,6 @@
 """Marks of the books that are kept outside the database, and that no later state may be below.
 
-What is gone from all tables at once leaves the rest in agreement, so no check inside sees it: the last
+Rows that are lost from all tables at once leave the rest in agreement, so no check inside sees it: the last
 movements of an account, a user with all rows, everything. The marks are in DATA_DIR and in the annotations
 of the backups. They only grow: nothing deletes from the ledger, and a deleted user keeps account and
 movements. So they fall when rows were lost, or when an earlier moment was restored; ``accept`` is for that.
@@ -91,7 +91,7 @@ async def file_of(connection: psycopg.AsyncConnection[Any], data_dir: Path) -> P
 
 
 def load(file: Path) -> Marks | None:
-    """The marks in a file; None when there are none yet. Raises OperatorError when they cannot be read."""
+    """The marks in a file; None before the first were kept. Raises OperatorError when they cannot be read."""
     if not file.exists():
         return None
     try:

@@ -125,13 +125,7 @@ def rollback(url: str, report: Report, directory: Path = SQL, count: int | None 
             connection.execute("drop table if exists deploy.release")
         for migration in list(backend.to_rollback(migrations))[:count]:
             report(f"rollback of {migration.id}")
-            with _errors_named(migration.id):
-                migration.load()
-                if not migration.use_transactions:
-                    migration.process_steps(backend, "rollback")
-            with _errors_named(migration.id), backend.transaction():
-                if migration.use_transactions:
-                    migration.process_steps(backend, "rollback")
+            with _carried_out(backend, migration, "rollback"):
                 backend.unmark_one(migration)
 
 
@@ -311,15 +305,24 @@ def _apply_each(backend: DatabaseBackend, migrations: Iterable[Migration], repor
         _patiently(partial(_apply_one, backend, migration))
 
 
-def _apply_one(backend: DatabaseBackend, migration: Migration) -> None:
+@contextmanager
+def _carried_out(backend: DatabaseBackend, migration: Migration, direction: str) -> Iterator[None]:
+    """Carry out a migration, and the body of the ``with`` in its transaction: a crash leaves all of it or nothing.
+
+    Statements that run outside of a transaction can be repeated. They come before one for the body.
+    """
     with _errors_named(migration.id):
         migration.load()
-        if not migration.use_transactions:  # statements that run outside of one, and that can be repeated
-            migration.process_steps(backend, "apply")
-    # Marked and remembered in the migration's own transaction: a crash leaves all of it or nothing.
-    with _errors_named(migration.id), backend.transaction():
-        if migration.use_transactions:
-            migration.process_steps(backend, "apply")
+        if not migration.use_transactions:
+            migration.process_steps(backend, direction)
+        with backend.transaction():
+            if migration.use_transactions:
+                migration.process_steps(backend, direction)
+            yield
+
+
+def _apply_one(backend: DatabaseBackend, migration: Migration) -> None:
+    with _carried_out(backend, migration, "apply"):
         backend.mark_one(migration)
         backend.execute(
             "insert into deploy.checksums values (:id, :sha256) "

@@ -171,7 +171,7 @@ class KeyDirectory:
     def revoke(self, kid: str, bits: int) -> str | None:
         """Remove a key at once: nothing that it signed verifies any longer, and its file is deleted.
 
-        If no key would be left to sign, the one that waits does so at once; if there is none, a new one is made
+        If no key would be left to sign, the one that waits does so at once; without one, a new key is made
         and its kid returned. Raises OperatorError when there is no key ``kid``.
         """
         with self._changing():

@@ -371,7 +371,7 @@ def document(report: Report, many: int) -> str:
     limited = "It is limited to" if report.limited else "Here it is not limited; in the stack it is, to"
     others, peak = f"{report.others * 1000:.0f} ms", f"{report.gateway / MEGABYTE:.0f} MB"
     calls, served = sum(report.statuses.values()), report.statuses.get(200, 0)
-    return f"""# What one user can cost
+    return f"""# The most that one user can cost
 
 `make soak ARGS=bounds` measures this and writes it, on {os.cpu_count()} cores. One user has {many:,}
 transactions, 200 of them with metadata as large as release 0.1.0 allowed. Each door gets its worst

@@ -1,7 +1,7 @@
 -- Called by auth.require_user and auth.require_users.
 --
--- The users of this transaction; null when there is none, or the seal is not that of
--- _auth.assume_users. For an hour after the upgrade from a release that made no seals, none is needed.
+-- The users of this transaction; null if it has no user, or a seal that is not from
+-- _auth.assume_users. It needs no seal within an hour of the upgrade from a release without seals.
 create or replace function _auth.sealed_user_ids()
 returns uuid[]
 language plpgsql

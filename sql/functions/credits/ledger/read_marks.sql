@@ -1,6 +1,6 @@
 -- Called by administrators (mana maintain, mana backup, mana ledger verify).
 --
--- What only grows while no row of the books is lost: how many users, accounts and movements there are,
+-- Figures that only grow while the books lose no row: how many users, accounts and movements there are,
 -- all that was ever earned and spent, and the newest movement; and whether a movement that was the
 -- newest once is still there. `mana` keeps them outside the database and compares. That the movements,
 -- which the versions of the balances count, are there one by one is what credits.verify_ledger checks.
