@@ -82,7 +82,7 @@ class User:
     deleted: bool = False
     role: str = "user"
     movements: list[Movement] = field(default_factory=list)
-    keys: dict[str, Movement] = field(default_factory=dict)
+    keys: dict[tuple[str | None, str], Movement] = field(default_factory=dict)
     sessions: list[Session] = field(default_factory=list)
 
 
@@ -277,10 +277,10 @@ class Model:
         found_version = user.version
         if session:
             self._pay_daily(user, at)
-        earlier = user.keys.get(key) if key is not None else None
+        earlier = user.keys.get((app_id, key)) if key is not None else None
         if earlier:
-            asked = ("usage", -amount, app_id, description, metadata)
-            if (earlier.type, earlier.amount, earlier.app_id, earlier.description, earlier.metadata) != asked:
+            asked = ("usage", -amount, description, metadata)
+            if (earlier.type, earlier.amount, earlier.description, earlier.metadata) != asked:
                 return Outcome(422, "idempotency_key_reused")
             self._pay_daily(user, at)
             return Outcome(200, user=user, movement=earlier, replayed=True)
@@ -350,5 +350,5 @@ class Model:
         )  # fmt: skip
         user.movements.append(movement)
         if key is not None:
-            user.keys[key] = movement
+            user.keys[app_id, key] = movement
         return movement

@@ -111,7 +111,10 @@ class Function:
 
     @property
     def statement(self) -> str:
-        arguments = ", ".join(f"{name} => %s::{kind}" for name, kind in self.parameters)
+        # No cast to a type of ours: only a role that may look into its schema could write it.
+        arguments = ", ".join(
+            f"{name} => %s" if "." in kind else f"{name} => %s::{kind}" for name, kind in self.parameters
+        )
         return f"select * from {self.qualified}({arguments})"
 
 

@@ -67,7 +67,7 @@ def _operation(route: Route, topic: str) -> dict[str, Any]:
             operation["parameters"] = [_idempotency_key()]
     if route.query:
         operation["parameters"] = [
-            {"name": name, "in": "query", "required": False, "schema": schema}
+            {"name": name, "in": "query", "required": False, "allowEmptyValue": True, "schema": schema}
             for name, schema in schemas.properties(route.query).items()
         ]
     return operation

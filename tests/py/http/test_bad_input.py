@@ -80,8 +80,8 @@ FIELDS: list[tuple[str, str, tuple[str, ...]]] = [
 ]  # fmt: skip
 
 QUERIES: list[tuple[str, tuple[str, ...]]] = [
-    ("limit", ("0", "-1", "1.0", "1e1", "+5", "0x10", "true", "null", "NaN", " 5", "\uff15", "9" * 5000,
-               "\0")),
+    ("limit", ("0", "-1", "1.0", "1e1", "+5", "0x10", "true", "null", "NaN", " 5", "\uff15",
+               str(2**63), str(2**64), "9" * 5000, "\0")),
     ("offset", ("-1", "1.0", "1e400", "null", str(2**31), str(2**63), "9" * 5000)),
     ("before", ("5", "not-a-uuid", "null", "{00000000-0000-0000-0000-000000000000}", "a" * 5000, "\0")),
     ("type", ("null", "Usage", "usage ", "'usage'", "usage\0", "a" * 5000)),
@@ -175,7 +175,7 @@ async def test_a_parameter_given_twice_is_refused(session: Session) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=", "limit=101", f"limit={2**63}", f"limit={2**64}", "offset=", "before=", "type=", "appId="]
+    "query", ["limit=", "limit=101", f"limit={2**63 - 1}", "offset=", "before=", "type=", "appId="]
 )
 async def test_an_empty_parameter_is_none_and_a_large_limit_the_largest(session: Session, query: str) -> None:
     reply = await session.get(f"{TRANSACTIONS}?{query}")

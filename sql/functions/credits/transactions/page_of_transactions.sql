@@ -46,6 +46,9 @@ begin
         raise sqlstate 'PT400' using
             message = 'invalid_request', detail = 'offset: must be a whole number from 0 to 10000.';
     end if;
+    if p_read < 1 then
+        raise sqlstate 'PT400' using message = 'invalid_request', detail = 'read: must be a whole number from 1.';
+    end if;
 
     if p_read is not null and coalesce(p_type::text, p_app_id, v_apps::text) is not null then
         v_last := array(

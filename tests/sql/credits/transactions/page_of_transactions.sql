@@ -2,7 +2,7 @@
 -- list_transactions.sql.
 begin;
 \ir ../../setup.psql
-select plan(13);
+select plan(14);
 
 select make_users('ada', 'bob');
 
@@ -47,6 +47,10 @@ select is(
 
 -- A filter reads so many, and goes on behind them
 
+select refused_ok(
+    $$ select credits.page_of_transactions(p_app_id => 'draw', p_read => 0) $$,
+    'PT400', 'invalid_request', 'read: must be a whole number from 1.', 'a filter that may read nothing is refused'
+);
 select amounts, next from page(p_app_id => 'draw', p_read => 4) \gset
 select is(:'amounts'::text, '{}'::text, 'a filter that finds nothing in what it may read shows nothing');
 select amounts, next from page(p_app_id => 'draw', p_read => 4, p_before => :'next') \gset
