@@ -13,6 +13,7 @@ import psycopg
 import structlog
 from psycopg import pq
 
+from gateway.database import pins
 from gateway.database.calls import Call, Reply
 from gateway.database.lanes import Lane
 from gateway.database.refusals import Failure
@@ -36,7 +37,10 @@ _TOO_LARGE = Reply(500, b'{"code": "internal_error", "detail": "The answer is to
 
 # Psycopg prepares it as _pg3_0.
 _WHAT_IS_PREPARED = """
-select pg_backend_pid(), array(select name from pg_prepared_statements where statement ~ 'mana asks what is prepared')
+select pg_catalog.pg_backend_pid(), array(
+    select name from pg_catalog.pg_prepared_statements
+     where statement operator(pg_catalog.~) 'mana asks what is prepared'
+)
 """
 
 _log = structlog.get_logger()
@@ -60,7 +64,7 @@ async def _keep_connected(lane: Lane, url: str) -> None:
     while True:
         try:
             owner = await psycopg.AsyncConnection.connect(
-                url,
+                pins.conninfo(url),
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT,
                 application_name=f"mana-gateway {lane.name}",
@@ -78,6 +82,7 @@ async def _keep_connected(lane: Lane, url: str) -> None:
             delay = RETRY[0]
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 prepares = await keeps_statements(owner)
+                await pin(owner)
             await _Connection(owner, prepares, lane).serve()
         except (psycopg.Error, OSError) as error:
             _log.warning("database_connection_failed", lane=lane.name, error=type(error).__name__)
@@ -101,6 +106,14 @@ async def keeps_statements(owner: psycopg.AsyncConnection[Any]) -> bool:
     assert row is not None  # noqa: S101 - for the type checker
     backend_pid, names = row
     return backend_pid == owner.info.backend_pid or any(not name.startswith("_pg3_") for name in names)
+
+
+async def pin(owner: psycopg.AsyncConnection[Any]) -> None:
+    """Pin what our SQL depends on, unless a pooler is between: its next client would have the settings."""
+    cursor = await owner.execute("select pg_catalog.pg_backend_pid()")
+    if await cursor.fetchone() == (owner.info.backend_pid,):
+        for statement, arguments in pins.for_gateways():
+            await owner.execute(statement, arguments)
 
 
 class _Connection:

@@ -28,9 +28,11 @@ from typing import Any, LiteralString, Self, TypeVar
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from gateway.database import pins
 from gateway.operate import ledger_marks
+from gateway.operate.connecting import connect_async, connecting
 from gateway.operate.ledger_marks import Marks
-from gateway.operate.migrate import CONNECT_TIMEOUT, Report, connecting
+from gateway.operate.migrate import Report
 from gateway.operate.postgres_processes import Account, account_for, end_left_over, last_error, place, shut_down
 from gateway.operate.postgres_programs import binaries_for
 from gateway.problems import OperatorError
@@ -115,7 +117,7 @@ class Server:
     @classmethod
     async def at(cls, url: str) -> Self:
         """The server of an administrator's URL. Raises OperatorError."""
-        async with await connect(url) as connection:
+        async with await connect_async(url) as connection:
             cursor = await connection.execute(
                 "select current_setting('data_directory'), current_setting('unix_socket_directories'),"
                 " current_setting('archive_mode'), current_setting('port')::int"
@@ -226,7 +228,7 @@ async def take(url: str, settings: Maintenance, report: Report) -> Backup:
 
 async def _marks_now(url: str, data_dir: Path, earlier: Sequence[Backup]) -> Marks:
     """What a backup that begins now must reach: the ledger's marks, or those that were kept and are higher."""
-    async with await connect(url) as connection:
+    async with await connect_async(url) as connection:
         file = await ledger_marks.file_of(connection, data_dir)
         kept = ledger_marks.load(file) or newest_marks(earlier)
         found = await ledger_marks.read(connection, kept)
@@ -375,7 +377,7 @@ async def check(
 
 
 async def _check_pages(account: Account, data: Path, url: str) -> None:
-    async with await connect(url) as connection:
+    async with await connect_async(url) as connection:
         cursor = await connection.execute("select from pg_extension where extname = 'amcheck'")
         installed = await cursor.fetchone() is not None
     try:
@@ -383,7 +385,7 @@ async def _check_pages(account: Account, data: Path, url: str) -> None:
         code, output, errors = await _run(account, command, {})
     finally:
         if not installed:
-            async with await connect(url) as connection:
+            async with await connect_async(url) as connection:
                 await connection.execute("drop extension if exists amcheck")
     if code != 0:
         lines = (output or errors).strip().splitlines()
@@ -391,7 +393,7 @@ async def _check_pages(account: Account, data: Path, url: str) -> None:
 
 
 async def _check_ledger(url: str, marks: Marks | None) -> None:
-    async with await connect(url) as connection:
+    async with await connect_async(url) as connection:
         await connection.execute(ROOM)
         rows = await (await connection.execute("select problem, user_id from credits.verify_ledger()")).fetchall()
         found = await ledger_marks.read(connection, marks)
@@ -444,7 +446,7 @@ async def _recovered(process: subprocess.Popen[bytes], url: str, log: Path) -> N
     """Wait until the server accepts connections. There is no limit: replaying a day of WAL may take long."""
     while process.poll() is None:
         try:
-            await (await psycopg.AsyncConnection.connect(url)).close()
+            await (await psycopg.AsyncConnection.connect(pins.conninfo(url))).close()
         except psycopg.OperationalError:
             await asyncio.sleep(0.05)
         else:
@@ -469,12 +471,6 @@ def interruptible(work: Coroutine[Any, Any, T]) -> T:
         return await work
 
     return asyncio.run(guarded())
-
-
-async def connect(url: str) -> psycopg.AsyncConnection[Any]:
-    """Connect as an administrator, in autocommit. Raises OperatorError when that fails."""
-    with connecting():
-        return await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT)
 
 
 def gigabytes(size: int) -> str:

@@ -29,7 +29,9 @@ import psycopg
 from psycopg import sql
 
 from gateway import private_files
+from gateway.database.pins import conninfo
 from gateway.operate import migrate
+from gateway.operate.connecting import connect
 from gateway.operate.migrate import Report
 from gateway.operate.postgres_processes import (
     UNREACHABLE_DATA,
@@ -155,6 +157,10 @@ class LocalPostgres:
             raise OperatorError(f"the database in {self.directory} is not running")
         return _url(user, private_files.secret(self.directory / "password"), self._port, database)
 
+    def _own_url(self) -> str:
+        """One that no variable of libpq can add to."""
+        return conninfo(self._url_of("postgres", "postgres"), sslmode="disable", gssencmode="disable")
+
     def _open_cluster(self) -> Path:
         """The directory of the server's own files, locked against other processes."""
         cluster = place(self.directory)
@@ -227,7 +233,7 @@ class LocalPostgres:
         assert self._process is not None  # noqa: S101
         while self._process.poll() is None:
             try:
-                psycopg.connect(self._url_of("postgres", "postgres"), connect_timeout=5).close()
+                psycopg.connect(self._own_url(), connect_timeout=5).close()
             except psycopg.OperationalError as error:
                 if time.monotonic() > deadline:
                     raise OperatorError(f"PostgreSQL does not answer: {error}") from error
@@ -237,7 +243,7 @@ class LocalPostgres:
         return False
 
     def _create_database(self) -> None:
-        with psycopg.connect(self._url_of("postgres", "postgres"), autocommit=True) as connection:
+        with connect(self._own_url()) as connection:
             found = connection.execute("select from pg_database where datname = %s", (self.database,))
             if found.fetchone() is None:
                 connection.execute(sql.SQL("create database {}").format(sql.Identifier(self.database)))

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_serv
 
 from gateway import logs
 from gateway.operate import backup, ledger_marks
+from gateway.operate.connecting import connect_async
 from gateway.problems import OperatorError
 from gateway.settings.maintenance import Maintenance
 
@@ -153,7 +154,7 @@ class Checked:
 
 async def check_ledger(url: str, settings: Maintenance) -> Checked:
     """Check what is new, or everything when that is due: after LEDGER_FULL_EVERY, and until one was sound."""
-    async with await backup.connect(url) as connection:
+    async with await connect_async(url) as connection:
         file = await ledger_marks.file_of(connection, settings.data_dir)
         kept = ledger_marks.load(file) or await _marks_of_backups(settings)
         sound = kept.full if kept else None
@@ -185,7 +186,7 @@ async def _beat(url: str, settings: Maintenance, metrics: Metrics) -> None:
     while True:
         metrics.log_lines_lost.inc(logs.take_lost())
         try:
-            async with await backup.connect(url) as connection:
+            async with await connect_async(url) as connection:
                 await connection.execute("select pg_logical_emit_message(true, 'mana', 'heartbeat')")
                 cursor = await connection.execute("select current_setting('data_directory')")
                 (data,) = await cursor.fetchone() or ("",)

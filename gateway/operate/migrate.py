@@ -29,15 +29,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, LiteralString, cast
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
-from yoyo import get_backend, read_migrations
+from psycopg.conninfo import make_conninfo
+from yoyo import read_migrations
 from yoyo.backends import DatabaseBackend
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import DatabaseURI
 from yoyo.migrations import Migration, MigrationList
 
 from gateway import private_files
+from gateway.database import pins
+from gateway.operate.connecting import connect
 from gateway.problems import OperatorError
 
 SCHEMAS = ("base", "auth", "_auth", "credits", "_credits", "api")
@@ -48,7 +52,6 @@ LOCK_KEY = 0x6D616E61  # "mana"; the number after it is for the connection that 
 OTHER_DEPLOY_AWAITED_FOR = 60.0  # seconds
 LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
 LOCKED_WITHIN: LiteralString = "set local statement_timeout = '300ms'"  # for all tables, at one attempt
-CONNECT_TIMEOUT = 10  # seconds
 TABLES_AWAITED_FOR = 5.0  # seconds, over all attempts
 PAUSE = (0.1, 0.4)  # seconds between two attempts, for clients that wait: random, so as not to fall into step with them
 
@@ -156,9 +159,7 @@ def gateway_url(admin_url: str, password_file: Path) -> str:
             )
         password = private_files.secret(password_file)
         _set_password(connection, "mana_gateway", password)
-    parts = urlsplit(admin_url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"mana_gateway:{password}@{host}"))
+    return make_conninfo(admin_url, user="mana_gateway", password=password)
 
 
 def set_passwords(admin_url: str, passwords: Mapping[str, str]) -> None:
@@ -196,24 +197,23 @@ def write_database_settings(url: str) -> None:
     """Write the grants and settings of the database itself, which a copy of it lacks."""
     with connect(url) as connection:
         _run_file(connection, SQL / "policies" / "database.sql", SQL)
+        _pin_for_gateways(connection)
 
 
-def connect(url: str) -> psycopg.Connection:
-    """A connection of an administrator, in autocommit. Raises OperatorError if it cannot connect."""
-    with connecting():
-        return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT)
+def _pin_for_gateways(connection: psycopg.Connection) -> None:
+    """Give mana_gateway, in this database, the settings that this connection has pinned.
 
-
-@contextmanager
-def connecting() -> Iterator[None]:
-    """Raises OperatorError with one line that explains why there is no connection."""
-    try:
-        yield
-    except psycopg.ProgrammingError:
-        # Its text quotes the URL, and the URL has a password.
-        raise OperatorError("the database's URL is not a valid one") from None
-    except psycopg.OperationalError as error:
-        raise OperatorError(f"cannot connect to the database: {str(error).splitlines()[0]}") from error
+    So a pooler's connections have them, too. What only a superuser may set is left to api.health().
+    """
+    settings = connection.execute(
+        "select name from pg_settings where name = any(%s)"
+        " and (context = 'user' or has_parameter_privilege(name, 'set')) order by name",
+        ([*pins.PINS, "synchronous_commit"],),
+    ).fetchall()
+    database = sql.Identifier(connection.info.dbname)
+    for (name,) in settings:
+        statement = sql.SQL("alter role mana_gateway in database {} set {} from current")
+        connection.execute(statement.format(database, sql.Identifier(name)))
 
 
 @contextmanager
@@ -231,14 +231,25 @@ def _locked(url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc] # yoyo has no types
+    """Yoyo's backend over a connection of ours, which keeps its tables in schema deploy."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        super().__init__(DatabaseURI("", None, None, None, None, "", {}), DatabaseBackend.migration_table)
+
+    def connect(self, dburi: DatabaseURI) -> psycopg.Connection:
+        self.schema = "deploy, pg_temp"
+        return connect(self._url)
+
+
 @contextmanager
 def _yoyo(url: str) -> Iterator[DatabaseBackend]:
-    parts = urlsplit(url)
-    query = urlencode([*parse_qsl(parts.query), ("schema", "deploy")])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        backend = get_backend(urlunsplit(("postgresql+psycopg", parts.netloc, parts.path, query, "")))
+        backend = _Backend(url)
         try:
+            backend.init_database()
             # The server may still be at work for a deploy that was killed, on either connection.
             with backend.transaction():
                 backend.execute("select pg_advisory_lock(:key)", {"key": LOCK_KEY + 1})
@@ -374,6 +385,7 @@ def _write_repeatables(connection: psycopg.Connection, directory: Path, finishes
             _grant_again(connection, directory, callers)
         # Late, because from here on clients wait until the commit.
         _patiently(partial(_write_policies, connection, directory, written))
+        _pin_for_gateways(connection)
         if finishes:  # after the policies that use such a function were written or dropped
             _execute_returned(connection, directory, "drop_routines", True)
         _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)

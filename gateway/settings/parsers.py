@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -43,14 +44,19 @@ def duration(value: str) -> timedelta:
 
 
 def database_url(value: str) -> str:
-    """A URL that libpq can read."""
-    if not re.match(r"postgres(ql)?://", value):
-        raise ValueError("must be a URL such as postgresql://mana_gateway:..@host:5432/mana")
-    try:
-        conninfo_to_dict(value)
-    except psycopg.ProgrammingError:
-        raise ValueError("is not a valid URL") from None
+    """A connection string in either form that libpq takes: a URL, or ``host=.. dbname=..``."""
+    conninfo(value)
     return value
+
+
+def conninfo(value: str) -> dict[str, Any]:
+    """The parameters of a connection string."""
+    try:
+        return conninfo_to_dict(value)
+    except psycopg.ProgrammingError:  # its text quotes the value
+        raise ValueError(
+            "must be a URL such as postgresql://mana_gateway:..@host:5432/mana, or host=.. dbname=.. as libpq takes it"
+        ) from None
 
 
 def secret(value: str) -> str:

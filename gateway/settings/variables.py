@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+
+from psycopg.conninfo import make_conninfo
 
 from gateway.problems import OperatorError
-from gateway.settings.parsers import optional_secret
+from gateway.settings.parsers import conninfo, optional_secret
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -95,9 +96,7 @@ def is_given(environment: Mapping[str, str], name: str) -> bool:
 
 
 def with_password(url: str, password: str) -> str:
-    """The URL of a database with this password. A password in the URL wins."""
-    parts = urlsplit(url)
-    if not password or parts.password:
+    """The connection string of a database with this password. A password in it wins. Raises ValueError."""
+    if not password or conninfo(url).get("password"):
         return url
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.rstrip(':')}:{quote(password, safe='')}@{host}"))
+    return make_conninfo(url, password=password)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from gateway import __version__
+from gateway.database import pins
 from gateway.operate.cli import (
     backends,
     backup,
@@ -19,7 +22,7 @@ from gateway.operate.cli import (
     settings,
     users,
 )
-from gateway.operate.cli.terminal import Group
+from gateway.operate.cli.terminal import Group, step
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,6 +33,8 @@ def main() -> None:
     Settings come from the environment; `mana settings` lists them. Commands that need the database
     use DATABASE_ADMIN_URL, else DATABASE_URL, else the private server that `mana run` started.
     """
+    if ignored := pins.forget_environment(os.environ):
+        step(f"ignored, because the database's URL alone counts: {', '.join(ignored)}")
 
 
 for command in (

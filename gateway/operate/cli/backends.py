@@ -6,7 +6,7 @@ import click
 
 from gateway.operate.cli.environment import admin_url
 from gateway.operate.cli.terminal import step
-from gateway.operate.migrate import connect
+from gateway.operate.connecting import connect
 
 
 @click.group()

@@ -7,9 +7,10 @@ import sys
 
 import click
 
-from gateway.operate import backup, ledger_marks
+from gateway.operate import ledger_marks
 from gateway.operate.cli.environment import admin_url, data_dir
 from gateway.operate.cli.terminal import step
+from gateway.operate.connecting import connect_async
 
 DISCREPANCIES = 3  # exit code of `ledger verify` when there are any
 
@@ -36,7 +37,7 @@ def verify(accept: bool) -> None:
 
 
 async def _verify(url: str, accept: bool) -> list[str]:
-    async with await backup.connect(url) as connection:
+    async with await connect_async(url) as connection:
         cursor = await connection.execute("select * from credits.verify_ledger()")
         lines = [
             f"{problem}  user {user_id}  transaction {transaction_id or '-'}  {detail}"

@@ -10,7 +10,7 @@ from gateway import private_files
 from gateway.api.fields import new_email, new_password
 from gateway.operate.cli.environment import admin_url, data_dir
 from gateway.operate.cli.terminal import step
-from gateway.operate.migrate import connect
+from gateway.operate.connecting import connect
 from gateway.problems import OperatorError
 from gateway.settings.variables import read_secret
 from gateway.tokens import passwords

@@ -153,7 +153,14 @@ def test_every_import_was_read() -> None:
     assert "gateway.database.lanes" in modules["gateway.database.connections"].imports
     assert "gateway.http.workers" in modules["gateway.operate.cli.serve"].imports  # a late one
     assert modules["gateway.database.connections"].opens
-    assert modules["gateway.operate.migrate"].opens
+
+
+def test_every_connection_is_pinned_where_it_is_opened() -> None:
+    """The two that are not open connections pin them; the other two only ask whether a private server is up."""
+    opening = {name for name, module in read(ROOT).items() if module.opens}
+    pinning = {"gateway.database.connections", "gateway.operate.connecting"}
+    asking = {"gateway.operate.local_postgres", "gateway.operate.backup"}
+    assert opening == pinning | asking
 
 
 BROKEN = {

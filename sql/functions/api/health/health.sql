@@ -1,8 +1,9 @@
 -- Called by the gateway at its start and by GET /health and /health/ready.
 --
 -- Says whether the database answers and is set up as the service needs it: one line for each
--- setting that would leak a secret into a log, let a request wait for ever, or let the caller
--- go around row-level security. Status 503 when there is any.
+-- setting that would leak a secret into a log, let a request wait for ever, change what a request
+-- means, or let the caller go around row-level security, and for a server that cannot be written to.
+-- Status 503 when there is any.
 create or replace function api.health()
 returns api.reply
 language plpgsql
@@ -28,6 +29,24 @@ begin
           (current_setting('password_encryption') <> 'scram-sha-256', 'password_encryption must be scram-sha-256'),
           (current_setting('transaction_isolation') <> 'read committed',
            'default_transaction_isolation must be read committed for the gateway''s role'),
+          (pg_is_in_recovery(), 'the server is a standby, and requests have to write'),
+          (current_setting('transaction_read_only') = 'on' and not pg_is_in_recovery(),
+           'default_transaction_read_only must be off for the gateway''s role'),
+          (current_setting('synchronous_commit') not in ('on', 'remote_apply'),
+           'synchronous_commit must be on: what is acknowledged must not be lost'),
+          (current_setting('array_nulls') <> 'on', 'array_nulls must be on for the gateway''s role'),
+          (current_setting('row_security') <> 'on', 'row_security must be on for the gateway''s role'),
+          (current_setting('session_replication_role') <> 'origin', 'session_replication_role must be origin'),
+          (current_setting('standard_conforming_strings') <> 'on',
+           'standard_conforming_strings must be on for the gateway''s role'),
+          (current_setting('client_encoding') <> 'UTF8', 'client_encoding must be UTF8 for the gateway''s role'),
+          (nullif(current_setting('auto_explain.log_min_duration', true), '') <> '-1',
+           'auto_explain.log_min_duration must be -1: plans hold tokens and digests'),
+          (current_setting('pgaudit.log_parameter', true) = 'on',
+           'pgaudit.log_parameter must be off: parameters hold tokens and digests'),
+          ('on' in (current_setting('debug_print_parse'), current_setting('debug_print_rewritten'),
+                    current_setting('debug_print_plan')),
+           'debug_print_parse, debug_print_rewritten and debug_print_plan must be off: plans hold digests'),
           (current_setting('server_encoding') <> 'UTF8', 'the database''s encoding must be UTF8'),
           (current_setting('server_version_num')::int < 150000, 'PostgreSQL 15 or newer is needed'),
           ((select rolsuper or rolbypassrls from pg_roles where rolname = v_caller),

@@ -1,7 +1,7 @@
 -- api.health: what the gateway refuses to start with.
 begin;
 \ir ../../setup.psql
-select plan(10);
+select plan(21);
 
 create function tap.health_with(p_setting text default null, p_value text default null)
 returns text
@@ -44,6 +44,7 @@ set local log_error_verbosity = terse;
 set local statement_timeout = '5s';
 set local lock_timeout = '2s';
 set local password_encryption = 'scram-sha-256';
+set local synchronous_commit = on;
 
 select is(
     problem_with('application_name', 'mana'), (200, '{"problems": []}'::jsonb, null::json)::text,
@@ -63,6 +64,31 @@ select unhealthy_ok(
 select unhealthy_ok('statement_timeout', '0', 'statement_timeout must be set for the gateway''s role');
 select unhealthy_ok('lock_timeout', '0', 'lock_timeout must be set for the gateway''s role');
 select unhealthy_ok('password_encryption', 'md5', 'password_encryption must be scram-sha-256');
+select unhealthy_ok('transaction_read_only', 'on', 'default_transaction_read_only must be off for the gateway''s role');
+select unhealthy_ok(
+    'synchronous_commit', 'off', 'synchronous_commit must be on: what is acknowledged must not be lost'
+);
+select unhealthy_ok('array_nulls', 'off', 'array_nulls must be on for the gateway''s role');
+select unhealthy_ok('row_security', 'off', 'row_security must be on for the gateway''s role');
+select unhealthy_ok('session_replication_role', 'replica', 'session_replication_role must be origin');
+select unhealthy_ok(
+    'standard_conforming_strings', 'off', 'standard_conforming_strings must be on for the gateway''s role'
+);
+select unhealthy_ok('client_encoding', 'LATIN1', 'client_encoding must be UTF8 for the gateway''s role');
+select unhealthy_ok(
+    'auto_explain.log_min_duration', '0', 'auto_explain.log_min_duration must be -1: plans hold tokens and digests'
+);
+select unhealthy_ok(
+    'pgaudit.log_parameter', 'on', 'pgaudit.log_parameter must be off: parameters hold tokens and digests'
+);
+select unhealthy_ok(
+    'debug_print_plan', 'on',
+    'debug_print_parse, debug_print_rewritten and debug_print_plan must be off: plans hold digests'
+);
+select is(
+    problem_with('synchronous_commit', 'remote_apply'), (200, '{"problems": []}'::jsonb, null::json)::text,
+    'a server may promise more than the disk'
+);
 
 -- Another role
 select is(
