@@ -17,7 +17,7 @@ TransactionType = Literal["purchase", "usage", "refund", "bonus", "expiry", "adj
 
 
 class ListTransactions(Request, frozen=True):
-    limit: Annotated[int, Meta(ge=1, le=2**63 - 1, description=f"more than {MAX_PAGE} count as {MAX_PAGE}")] = 50
+    limit: Annotated[int, Meta(ge=1, description=f"more than {MAX_PAGE} count as {MAX_PAGE}")] = 50
     offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
     before: Annotated[UUID, Meta(description="id of the last transaction seen")] | None = None
     type: TransactionType | None = None

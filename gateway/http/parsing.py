@@ -22,6 +22,9 @@ MAX_DEPTH = 32
 MAX_SHOWN = 100  # characters of a client's text that an error repeats
 MAX_NUMBER = Decimal(sys.float_info.max)
 MAX_DECIMALS = 4096  # digits after the point; PostgreSQL fails at 16,384
+MAX_WHOLE = 2**63 - 1
+
+_WHOLE = re.compile(r"(-?)0*(\d+)", re.ASCII)
 
 
 class _DuplicateKeyError(ValueError):
@@ -105,11 +108,18 @@ def parse_query(query: MultiMapping[str], form: Form) -> Request:
     twice = sorted(name for name, times in Counter(name for name, _ in given).items() if times > 1)
     if twice:
         raise invalid_request(*(FieldError(name, "appears twice") for name in twice))
-    fields = {
-        name: int(value) if name in form.numbers and re.fullmatch(r"-?\d{1,1000}", value, re.ASCII) else value
-        for name, value in given
-    }
+    fields = {name: _whole(value) if name in form.numbers else value for name, value in given}
     return _convert(fields, form.model, strict=True)
+
+
+def _whole(text: str) -> int | str:
+    """A number of a query, however long it is: one beyond 64 bits counts as MAX_WHOLE. Another text stays one."""
+    found = _WHOLE.fullmatch(text)
+    if not found:
+        return text
+    sign, digits = found.groups()
+    size = MAX_WHOLE if len(digits) > len(str(MAX_WHOLE)) else min(int(digits), MAX_WHOLE)
+    return -size if sign else size
 
 
 def _convert(fields: Mapping[str, Any], model: type[Request], *, strict: bool) -> Request:

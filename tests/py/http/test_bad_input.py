@@ -81,7 +81,7 @@ FIELDS: list[tuple[str, str, tuple[str, ...]]] = [
 
 QUERIES: list[tuple[str, tuple[str, ...]]] = [
     ("limit", ("0", "-1", "1.0", "1e1", "+5", "0x10", "true", "null", "NaN", " 5", "\uff15",
-               str(2**63), str(2**64), "9" * 5000, "\0")),
+               "-" + "9" * 5000, "\0")),
     ("offset", ("-1", "1.0", "1e400", "null", str(2**31), str(2**63), "9" * 5000)),
     ("before", ("5", "not-a-uuid", "null", "{00000000-0000-0000-0000-000000000000}", "a" * 5000, "\0")),
     ("type", ("null", "Usage", "usage ", "'usage'", "usage\0", "a" * 5000)),
