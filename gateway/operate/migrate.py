@@ -48,7 +48,8 @@ SCHEMAS = ("base", "auth", "_auth", "credits", "_credits", "api")
 DEFINERS = ("mana_auth", "mana_ledger", "mana_api", "mana_auditor")
 ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_backend", "mana_reader")
 MONITOR = "mana_monitor"  # what an exporter logs in as
-LOCK_KEY = 0x6D616E61  # "mana"; the number after it is for the connection that migrates
+AT_WORK: LiteralString = "mana migrate"  # application_name of the connections that change the database
+FORMER_LOCK = 0x6D616E61  # the advisory lock of deploys of release 0.1
 OTHER_DEPLOY_AWAITED_FOR = 60.0  # seconds
 LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
 LOCKED_WITHIN: LiteralString = "set local statement_timeout = '300ms'"  # for all tables, at one attempt
@@ -124,6 +125,7 @@ def rollback(url: str, report: Report, directory: Path = SQL, count: int | None 
             connection.execute(LOCK_TIMEOUT)
             _execute_returned(connection, directory, "drop_policies", [], False)
             _execute_returned(connection, directory, "drop_routines", False)
+            _run_file(connection, directory / "deploy" / "grant_built_in.sql", directory)
             # The next deploy may be of another release, whose gateways serve when this one comes again.
             connection.execute("drop table if exists deploy.release")
         for migration in list(backend.to_rollback(migrations))[:count]:
@@ -164,14 +166,15 @@ def gateway_url(admin_url: str, password_file: Path) -> str:
 
 def set_passwords(admin_url: str, passwords: Mapping[str, str]) -> None:
     """Let roles log in with these passwords. mana_monitor, which may read statistics alone, is made first."""
-    with connect(admin_url) as connection, connection.transaction():
-        # Two at once would update one row of the catalog, and one of them be refused.
-        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK_KEY,))
+    # Two at once would update one row of the catalog, and one of them be refused.
+    with _locked(admin_url) as connection, connection.transaction():
         for role, password in passwords.items():
             if role == MONITOR:
                 if connection.execute("select from pg_roles where rolname = %s", (role,)).fetchone() is None:
                     connection.execute("create role mana_monitor login connection limit 5")
                 connection.execute("grant pg_monitor to mana_monitor")
+                if connection.info.server_version >= 160000:
+                    connection.execute("grant pg_use_reserved_connections to mana_monitor")
                 database = sql.Identifier(connection.info.dbname)
                 connection.execute(sql.SQL("grant connect on database {} to mana_monitor").format(database))
             _set_password(connection, role, password)
@@ -218,17 +221,78 @@ def _pin_for_gateways(connection: psycopg.Connection) -> None:
 
 @contextmanager
 def _locked(url: str) -> Iterator[psycopg.Connection]:
-    with connect(url) as connection:
-        # A statement that waits for the lock would be a transaction, and those are what CREATE INDEX CONCURRENTLY of
-        # the other deploy waits for.
-        deadline = time.monotonic() + OTHER_DEPLOY_AWAITED_FOR
-        while connection.execute("select pg_try_advisory_lock(%s)", (LOCK_KEY,)).fetchone() == (False,):
-            if time.monotonic() > deadline:
-                raise OperatorError("another deploy of this database is still running", hint="try again later")
-            time.sleep(0.1)
-        connection.execute("create schema if not exists deploy")
-        connection.execute("revoke all on schema deploy from public")
-        yield connection
+    """A connection at work, while no other deploy is.
+
+    Another connection holds the lock. It is on a table that only administrators reach: an advisory lock is a number,
+    which any client that may take such locks could hold for ever.
+    """
+    deadline = time.monotonic() + OTHER_DEPLOY_AWAITED_FOR
+    with connect(url) as keeper:
+        _make_deploy_schema(keeper)
+        _lock_deploys(keeper, deadline)
+        with connect(url) as connection:
+            connection.execute(_NAME_AT_WORK)
+            # The server may still be at work for a deploy that was killed and has lost its lock.
+            _await(deadline, lambda: connection.execute(_OTHERS_AT_WORK, (AT_WORK, FORMER_LOCK)).fetchone() is None)
+            connection.execute("select pg_try_advisory_lock(%s)", (FORMER_LOCK,))
+            yield connection
+
+
+def _make_deploy_schema(connection: psycopg.Connection) -> None:
+    """Make what deploys remember and lock. Two first ones may do so at once."""
+    for attempt in range(10):
+        try:
+            with connection.transaction():
+                connection.execute("create schema if not exists deploy")
+                connection.execute("revoke all on schema deploy from public")
+                connection.execute("create table if not exists deploy.running ()")
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.InternalError_):
+            if attempt == 9:
+                raise
+            time.sleep(random.uniform(*PAUSE))  # noqa: S311 - no secret
+        else:
+            return
+
+
+def _lock_deploys(keeper: psycopg.Connection, deadline: float) -> None:
+    """Lock deploys until the connection ends, by a transaction that has no snapshot.
+
+    CREATE INDEX CONCURRENTLY waits for snapshots. A statement that waits for a lock has one, and so has a transaction
+    after a query, so this one locks at once or not at all, and executes nothing else.
+    """
+    keeper.execute("set idle_in_transaction_session_timeout = 0")
+
+    def lock() -> bool:
+        keeper.execute("begin")
+        try:
+            keeper.execute("lock table deploy.running in exclusive mode nowait")
+        except psycopg.errors.LockNotAvailable:
+            keeper.execute("rollback")
+            return False
+        return True
+
+    _await(deadline, lock)
+
+
+def _await(deadline: float, done: Callable[[], bool]) -> None:
+    while not done():
+        if time.monotonic() > deadline:
+            raise OperatorError("another deploy of this database is still running", hint="try again later")
+        time.sleep(0.1)
+
+
+_NAME_AT_WORK: LiteralString = f"set application_name = '{AT_WORK}'"
+_OTHERS_AT_WORK: LiteralString = """
+    select
+      from pg_stat_activity as a
+      join pg_database as d on d.oid = a.datid
+     where d.datname = current_database() and a.pid <> pg_backend_pid()
+       and pg_has_role(a.usesysid, d.datdba, 'member')
+       and (a.application_name = %s
+            or exists (select
+                         from pg_locks as l
+                        where l.pid = a.pid and l.locktype = 'advisory' and l.objid = %s::bigint::oid and l.granted))
+"""
 
 
 class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc] # yoyo has no types
@@ -250,9 +314,8 @@ def _yoyo(url: str) -> Iterator[DatabaseBackend]:
         backend = _Backend(url)
         try:
             backend.init_database()
-            # The server may still be at work for a deploy that was killed, on either connection.
             with backend.transaction():
-                backend.execute("select pg_advisory_lock(:key)", {"key": LOCK_KEY + 1})
+                backend.execute(_NAME_AT_WORK)
             # The lock of yoyo's own is a row, and a deploy that was killed has left it.
             backend.break_lock()
             backend.ensure_internal_schema_updated()

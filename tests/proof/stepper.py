@@ -27,6 +27,7 @@ grant usage on schema test to public;
 create sequence test.point_1 minvalue 0;
 create sequence test.point_2 minvalue 0;
 grant all on all sequences in schema test to public;
+grant execute on function pg_advisory_lock_shared(int, int), pg_advisory_unlock_shared(int, int) to public;
 
 -- Arrives at a point, and waits when it is one to stop at. Returns true, for ASSERT: that changes
 -- neither FOUND nor ROW_COUNT. A sequence counts, because a rollback must not turn it back.

@@ -26,6 +26,7 @@ from gateway.operate import migrate
 from gateway.problems import OperatorError
 from harness.clients import Service
 from harness.databases import Cluster, Database, start_server
+from harness.doors import backend_login
 from harness.gateways import Gateway
 
 MIGRATIONS = sorted(
@@ -539,6 +540,61 @@ def test_a_first_deploy_that_was_killed_while_yoyo_had_its_own_lock_can_be_repea
     )
     apply(empty)
     assert schema(cluster, empty) == fresh
+
+
+def test_a_reader_that_has_no_limits_gets_some_and_keeps_its_own(database: Database) -> None:
+    plain, chosen = ("reader_without_limits", "reader_with_limits")
+    database.query(f"create role {plain} login in role mana_reader")
+    database.query(f"create role {chosen} login connection limit 2 in role mana_reader")
+    database.query(f"alter role {chosen} set statement_timeout = '1h'")
+    try:
+        migrate.write_database_settings(database.admin_url)
+        found = {
+            name: (limit, sorted(settings))
+            for name, limit, settings in database.query(
+                "select rolname, rolconnlimit, setconfig from pg_roles join pg_db_role_setting on setrole = oid"
+                " where rolname = any(%s)", [plain, chosen],
+            )
+        }  # fmt: skip
+    finally:
+        database.query(f"drop role {plain}, {chosen}")
+    rest = ["idle_in_transaction_session_timeout=1min", "statement_timeout=5min", "temp_file_limit=1GB"]
+    assert found[plain] == (5, rest)
+    assert found[chosen] == (2, [rest[0], "statement_timeout=1h", rest[2]])
+
+
+def test_a_client_does_not_stop_a_deploy(database: Database) -> None:
+    """Neither by the lock, nor by its name, nor by a number, which backends lock for themselves."""
+    with backend_login(database) as url, psycopg.connect(url, autocommit=True) as client:
+        client.execute("set application_name = 'mana migrate'")
+        client.execute("select pg_advisory_lock(%s)", (migrate.FORMER_LOCK,))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), client.transaction():
+            client.execute("lock table deploy.running in access share mode")
+        began = time.monotonic()
+        migrate.status(database.admin_url)
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "begin; lock table deploy.running in exclusive mode",
+        "set application_name = 'mana migrate'",
+        f"select pg_advisory_lock({migrate.FORMER_LOCK})",
+    ],
+    ids=["is at work", "was killed and is still at work", "is of release 0.1"],
+)
+def test_a_deploy_waits_for_another_one_and_gives_up(
+    database: Database, monkeypatch: pytest.MonkeyPatch, statement: str
+) -> None:
+    monkeypatch.setattr(migrate, "OTHER_DEPLOY_AWAITED_FOR", 0.3)
+    migrate.status(database.admin_url)
+    with database.connect() as other:
+        other.execute(statement.encode())
+        with pytest.raises(OperatorError, match="another deploy of this database is still running"):
+            migrate.status(database.admin_url)
+    monkeypatch.undo()
+    migrate.status(database.admin_url)
 
 
 @pytest.mark.parametrize("file", [f"migrations/{LAST}.sql", "functions/base/clock/clock.sql"])

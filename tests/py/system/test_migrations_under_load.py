@@ -157,7 +157,7 @@ class Load:
         self.longest[name] = max(self.longest[name], time.monotonic() - begin)
 
     def _watch_locks(self) -> None:
-        """Note how long clients have been waiting for the deploy, which is the holder of its advisory locks.
+        """Note how long clients have been waiting for the deploy, by the name of its connections.
 
         What clients wait for each other is their own doing.
         """
@@ -166,13 +166,12 @@ class Load:
                 rows = connection.execute(
                     """select coalesce(extract(epoch from clock_timestamp() - min(w.waitstart)), 0)::float8
                          from pg_locks as w
-                        where not w.granted and w.locktype <> 'advisory'
+                        where not w.granted
                           and pg_blocking_pids(w.pid) && array(
-                                  select d.pid from pg_locks as d
-                                   where d.locktype = 'advisory' and d.objid::bigint in (%s, %s)
-                                     and d.database = (select oid from pg_database where datname = current_database())
+                                  select d.pid from pg_stat_activity as d
+                                   where d.application_name = %s and d.datname = current_database()
                               )""",
-                    (migrate.LOCK_KEY, migrate.LOCK_KEY + 1),
+                    (migrate.AT_WORK,),
                 ).fetchall()
                 self.held_up.append(rows[0][0])
 
