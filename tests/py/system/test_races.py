@@ -257,3 +257,6 @@ async def test_two_transactions_end_as_if_one_came_after_the_other(
         await judge.judge(chance.choice(twice))
     stepped.query("delete from auth.users where id not in (select user_id from credits.balances)")
     stepped.assert_ledger_is_sound()
+    with stepped.connect() as connection:  # the books of all pairs so far would take longer to check than a pair
+        connection.execute("set session_replication_role = replica")
+        connection.execute("truncate auth.users cascade")
