@@ -17,6 +17,7 @@ stable
 security invoker
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_custom_plan  -- each value of p_new_only leaves one of the two ways to the rows
+set jit = off  -- compiling this takes seconds, which only the largest books would give back
 as $$
 #variable_conflict use_column
 begin
