@@ -114,8 +114,21 @@ async def test_the_gauge_counts_open_connections(database: Database) -> None:
             await until(lambda: is_one_of(1))
 
 
-@pytest.mark.parametrize("files", [(1024, 4096), (1024, 1024), (256, 256)])
-@pytest.mark.parametrize("sent", [b"", PART, WHOLE], ids=["silent", "unfinished", "idle"])
+@pytest.mark.parametrize(
+    ("files", "sent"),
+    [
+        ((1024, 4096), b""),
+        ((1024, 1024), PART),
+        ((256, 256), WHOLE),
+        *(
+            pytest.param(*both, marks=pytest.mark.soak)
+            for both in (
+                ((1024, 4096), PART), ((1024, 4096), WHOLE), ((1024, 1024), b""),
+                ((1024, 1024), WHOLE), ((256, 256), b""), ((256, 256), PART),
+            )
+        ),
+    ],
+)  # fmt: skip
 async def test_idle_connections_shut_nobody_out(database: Database, files: tuple[int, int], sent: bytes) -> None:
     with Gateway(database.gateway_url, files=files) as gateway:
         async with connections(gateway, 1300, sent):

@@ -474,8 +474,9 @@ def test_two_deploys_at_once_both_succeed(cluster: Cluster, empty: Database, fre
     assert schema(cluster, empty) == fresh
 
 
-def test_two_databases_of_a_new_server_can_be_deployed_at_once(bare_cluster: Cluster) -> None:
-    for _ in range(3):
+@pytest.mark.parametrize("repeated", [1, pytest.param(5, marks=pytest.mark.soak)])
+def test_two_databases_of_a_new_server_can_be_deployed_at_once(bare_cluster: Cluster, repeated: int) -> None:
+    for _ in range(repeated):
         with bare_cluster.database(migrated=False) as first, bare_cluster.database(migrated=False) as second:
             both = [mana(database, "migrate", "apply") for database in (first, second)]
             for code, output in map(end_of, both):
@@ -506,7 +507,8 @@ def apply_in_process(database: Database, directory: Path = migrate.SQL) -> subpr
     return process
 
 
-def test_a_killed_deploy_can_be_repeated(cluster: Cluster, fresh: str) -> None:
+@pytest.mark.parametrize("repeated", [1, pytest.param(5, marks=pytest.mark.soak)])
+def test_a_killed_deploy_can_be_repeated(cluster: Cluster, fresh: str, repeated: int) -> None:
     with cluster.database(migrated=False) as database:
         process, begin = apply_in_process(database), time.monotonic()
         assert end_of(process) == (0, "")
@@ -514,7 +516,7 @@ def test_a_killed_deploy_can_be_repeated(cluster: Cluster, fresh: str) -> None:
 
     killed = 0
     moments = random.Random(20)
-    for _ in range(3):
+    for _ in range(repeated):
         with cluster.database(migrated=False) as database:
             for _ in range(4):
                 process = apply_in_process(database)

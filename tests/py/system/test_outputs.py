@@ -110,8 +110,14 @@ async def lines_are_counted(service: Service) -> bool:
     return sample((await service.get("/metrics")).text, "mana_log_lines_lost_total") > 5
 
 
-@pytest.mark.parametrize("workers", ["1", "2"], ids=["one worker", "two workers"])
-@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize(
+    ("output", "workers"),
+    [
+        pytest.param(output, workers, marks=[] if (workers == "1") != (output == "output full") else pytest.mark.soak)
+        for output in OUTPUTS
+        for workers in ("1", "2")
+    ],
+)
 async def test_requests_are_answered_whatever_becomes_of_the_log(database: Database, output: str, workers: str) -> None:
     async with serving(database, OUTPUTS[output], {"WORKERS": workers}) as (service, process):
         await assert_served(service, database)
@@ -130,7 +136,7 @@ def _command_line(pid: int) -> bytes:
     return b""
 
 
-@pytest.mark.parametrize("workers", ["1", "2"], ids=["one worker", "two workers"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.soak)])
 async def test_no_request_waits_for_a_reader_that_stands_still(database: Database, workers: str) -> None:
     async with serving(database, "| sleep 600", {"WORKERS": workers}) as (service, process):
         for _ in range(20):  # far more than a pipe holds
@@ -154,7 +160,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
-@pytest.mark.parametrize("workers", ["1", "2"], ids=["one worker", "two workers"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.soak), "2"])
 async def test_a_disk_that_becomes_full_stops_nothing(database: Database, small_disk: Path, workers: str) -> None:
     """Neither the log nor the files in which workers add up their metrics."""
     environment = {"WORKERS": workers, "TMPDIR": str(small_disk)}
@@ -184,16 +190,22 @@ def run(arguments: list[str], redirection: str, environment: Mapping[str, str]) 
         return subprocess.CompletedProcess(arguments, process.returncode, output, errors)
 
 
-def test_a_database_is_migrated_whatever_becomes_of_the_output(cluster: Cluster, tmp_path: Path) -> None:
-    for number, redirection in enumerate(OUTPUTS.values()):
-        with cluster.database(migrated=False) as empty:
-            environment = {"DATABASE_ADMIN_URL": empty.admin_url, "DATA_DIR": str(tmp_path / str(number))}
-            done = run(["prepare"], redirection, environment)
-            assert done.returncode == 0, (redirection, done.stderr)
-            assert empty.query("select count(*) > 0 from credits.packages") == [(True,)]
-            assert len(KeyDirectory(tmp_path / str(number) / "keys").entries()) == 1
-            assert "Traceback" not in done.stderr
-            psycopg.connect(empty.gateway_url).close()
+@pytest.mark.parametrize(
+    "output",
+    [
+        pytest.param(name, marks=[] if name in ("all closed", "reader of both gone") else pytest.mark.soak)
+        for name in OUTPUTS
+    ],
+)
+def test_a_database_is_migrated_whatever_becomes_of_the_output(cluster: Cluster, tmp_path: Path, output: str) -> None:
+    with cluster.database(migrated=False) as empty:
+        environment = {"DATABASE_ADMIN_URL": empty.admin_url, "DATA_DIR": str(tmp_path)}
+        done = run(["prepare"], OUTPUTS[output], environment)
+        assert done.returncode == 0, done.stderr
+        assert empty.query("select count(*) > 0 from credits.packages") == [(True,)]
+        assert len(KeyDirectory(tmp_path / "keys").entries()) == 1
+        assert "Traceback" not in done.stderr
+        psycopg.connect(empty.gateway_url).close()
 
 
 def test_a_command_whose_output_is_lost_does_its_work_and_fails(database: Database, tmp_path: Path) -> None:
@@ -210,7 +222,16 @@ def test_a_command_whose_output_is_lost_does_its_work_and_fails(database: Databa
     assert database.query("select count(*) from auth.users where email = 'unheard@example.com'") == [(1,)]
 
 
-@pytest.mark.parametrize("arguments", [["routes"], ["settings"], ["--help"], ["--version"], ["migrate", "status"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["settings"],
+        *(
+            pytest.param(command, marks=pytest.mark.soak)
+            for command in (["routes"], ["--help"], ["--version"], ["migrate", "status"])
+        ),
+    ],
+)
 def test_a_command_whose_output_is_lost_fails(database: Database, arguments: list[str]) -> None:
     environment = {"DATABASE_ADMIN_URL": database.admin_url}
     for redirection in ("> /dev/full", ">&-"):
@@ -241,7 +262,10 @@ async def test_a_verdict_on_the_books_is_the_exit_code_even_if_nobody_can_read_w
         database.query(change, -1, user.user_id)
 
 
-@pytest.mark.parametrize("redirection", ["2> /dev/full", "2>&-", "> /dev/full 2>&1"])
+@pytest.mark.parametrize(
+    "redirection",
+    ["2> /dev/full", *(pytest.param(one, marks=pytest.mark.soak) for one in ("2>&-", "> /dev/full 2>&1"))],
+)
 def test_workers_that_cannot_start_end_even_if_they_cannot_say_why(tmp_path: Path, redirection: str) -> None:
     """They are not started over and over."""
     environment = {
