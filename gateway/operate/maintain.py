@@ -52,7 +52,7 @@ class Metrics:
         )
         self.ledger_seconds = self._gauge("mana_ledger_check_seconds", "How long that took")
         self.accounts = Gauge(
-            "mana_ledger_account_total", "Credits on an account, as credits.account_totals says", ["account"],
+            "mana_ledger_account_total", "Credits on an account, at the start and at each full check", ["account"],
             registry=self.registry,
         )  # fmt: skip
         self.log_lines_lost = Counter(
@@ -120,10 +120,11 @@ async def _back_up_when_due(url: str, settings: Maintenance, metrics: Metrics) -
 
 async def _verify_ledger(url: str, settings: Maintenance, metrics: Metrics) -> None:
     log = structlog.get_logger()
+    first = True
     while True:
         began = time.monotonic()
         try:
-            checked = await check_ledger(url, settings)
+            checked = await check_ledger(url, settings, with_totals=first)
         except (OperatorError, psycopg.Error, OSError) as error:
             log.warning("ledger_check_failed", error=_named(error))
             wait = min(RETRY, settings.ledger_every)
@@ -132,6 +133,7 @@ async def _verify_ledger(url: str, settings: Maintenance, metrics: Metrics) -> N
             metrics.ledger_seconds.set(time.monotonic() - began)
             metrics.ledger_checked.set_to_current_time()
             metrics.ledger_full.set(checked.sound.timestamp() if checked.sound else 0)
+            first = False
             for account, total in checked.totals:
                 metrics.accounts.labels(account).set(total)
             (log.error if checked.discrepancies else log.info)(
@@ -149,11 +151,14 @@ class Checked:
     fallen: tuple[str, ...]
     full: bool
     sound: datetime | None  # when a full check was last sound
-    totals: list[tuple[str, int]]
+    totals: list[tuple[str, int]]  # of the accounts; empty when they were not read
 
 
-async def check_ledger(url: str, settings: Maintenance) -> Checked:
-    """Check what is new, or everything when that is due: after LEDGER_FULL_EVERY, and until one was sound."""
+async def check_ledger(url: str, settings: Maintenance, with_totals: bool = False) -> Checked:
+    """Check what is new, or everything when that is due: after LEDGER_FULL_EVERY, and until one was sound.
+
+    The totals of the accounts take reading all entries: a full check reads them, and another one when asked.
+    """
     async with await connect_async(url) as connection:
         file = await ledger_marks.file_of(connection, settings.data_dir)
         kept = ledger_marks.load(file) or await _marks_of_backups(settings)
@@ -163,8 +168,10 @@ async def check_ledger(url: str, settings: Maintenance) -> Checked:
         cursor = await connection.execute("select count(*) from credits.check_ledger(p_full => %s)", (full,))
         (rows,) = await cursor.fetchone() or (0,)
         found = await ledger_marks.read(connection, kept)
-        cursor = await connection.execute("select account, total from credits.account_totals")
-        totals = await cursor.fetchall()
+        totals = []
+        if full or with_totals:
+            cursor = await connection.execute("select account, total from credits.account_totals")
+            totals = await cursor.fetchall()
     if rows:
         sound = None  # what an incremental check does not see again must not be forgotten
     elif full:

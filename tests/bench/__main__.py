@@ -5,8 +5,8 @@ claims on the same durable server) and over HTTP (wrk), round by round, so that 
 both alike. The tables show medians with their spread. The numbers depend on the machine, so the ratio
 is what counts. After each part the books must be sound: a fast wrong answer is a failure.
 
-Further parts run on request: the size of the ledger (growth.py), a flood of logins beside spends
-(isolation.py), backup and restore (restore.py), memory over minutes, and PgBouncer.
+Further parts run on request: the size of the ledger (growth.py), its checks (ledger.py), a flood of
+logins beside spends (isolation.py), backup and restore (restore.py), memory over minutes, and PgBouncer.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 
 from bench.growth import growth
 from bench.isolation import isolation
+from bench.ledger import ledger
 from bench.measure import (
     CONNECTIONS,
     KINDS,
@@ -78,6 +79,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--users", type=int, default=10_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="the other parts use the highest")
     parser.add_argument("--growth", type=int, nargs="+", metavar="ROWS", help="sizes of the ledger, such as 0 1000000")
+    parser.add_argument("--ledger", type=int, metavar="ROWS", help="the checks of a ledger of this size")
     parser.add_argument("--restore", type=int, metavar="ROWS", help="backup and restore of a ledger of this size")
     parser.add_argument("--isolation", action="store_true", help="a flood of logins beside spends")
     parser.add_argument("--minutes", type=float, help="length of a steady load under which memory must not grow")
@@ -122,7 +124,8 @@ def _bench(server: local_postgres.LocalPostgres, arguments: argparse.Namespace) 
             found.update(
                 growth(server.url, gateway_url, arguments.growth, plan, lambda url: _gateway(url, plan.workers))
             )
-
+    if arguments.ledger:
+        figures["ledger"] = ledger(server.url, arguments.ledger, plan)
     if arguments.restore:
         figures["restore"] = restore(arguments.restore, plan)
 

@@ -97,7 +97,7 @@ begin
             select b.user_id, base.uuid_v7(at.time),
                    case when j = 1 then 'purchase' else 'usage' end::credits.transaction_type,
                    move.amount, move.after - move.amount, move.after, b.free_credits_remaining,
-                   b.total_spent + j - 1, b.version + j, case when j > 1 then 'bench' end, 'The past', 'past-' || j,
+                   b.total_spent + j - 1, b.version + j, case when j > 1 then 'bench' end, 'The past', 'past-' || b.version + j,
                    at.time, at.time
               from credits.balances as b
              cross join lateral (

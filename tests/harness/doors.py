@@ -35,6 +35,7 @@ def backend_login(database: Database, apps: Sequence[str] = ("*",)) -> Iterator[
             connection.execute(
                 "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = %s", (name,)
             )
+            connection.execute("select credits.bind_backend(%s, '{}')", (name,))
             connection.execute(f"drop owned by {name}; drop role {name}".encode())
 
 

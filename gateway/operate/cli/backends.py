@@ -21,7 +21,7 @@ def bind(role: str, apps: tuple[str, ...]) -> None:
     """Let ROLE spend for these APPS alone; '*' is every app, and without any it spends for none."""
     with connect(admin_url()) as connection:
         connection.execute("select credits.bind_backend(p_role => %s, p_app_ids => %s)", (role, list(apps)))
-    step(f"{role} works for {', '.join(apps) or 'no app'}")
+    step(f"{role} works for {', '.join(dict.fromkeys(apps)) or 'no app'}")
 
 
 @backend.command("list")

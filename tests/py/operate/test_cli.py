@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from gateway.settings.variables import variables
 from harness import programs
 from harness.clients import PASSWORD, Service, assert_problem
 from harness.databases import Cluster, Database
+from harness.doors import backend_login
 from harness.gateways import PEPPER, Gateway
 from harness.places import ROOT, free_port
 from harness.programs import mana
@@ -65,7 +66,8 @@ def test_the_commands_of_the_readme_are_there() -> None:
     for line in (
         "run", "serve", "migrate status", "migrate apply", "migrate rollback", "keys generate", "keys rotate",
         "keys revoke", "psql",
-        "user create", "user make-admin", "user disable", "ledger verify", "settings", "routes",
+        "user create", "user make-admin", "user disable", "backend bind", "backend list", "ledger verify",
+        "settings", "routes",
         "backup", "backup list", "restore", "maintain",
     ):  # fmt: skip
         assert tuple(line.split()) in COMMANDS
@@ -99,6 +101,8 @@ NEED_A_DATABASE = [
     ("user", "disable", "a@example.com"),
     ("user", "enable", "a@example.com"),
     ("ledger", "verify"),
+    ("backend", "bind", "shop", "chat"),
+    ("backend", "list"),
 ]
 
 
@@ -341,6 +345,43 @@ async def test_a_disabled_user_is_out_at_once_and_back_when_enabled(database: Da
     assert (await session.get("/api/v1/credits/balance")).status == 401, "the old sessions have ended"
     again = await client.session(session.email)
     assert (await again.balance())["freeCreditsRemaining"] == 150
+
+
+# ---------------------------------------------------------------- backends
+
+
+@pytest.fixture(scope="module")
+def backend(database: Database) -> Iterator[str]:
+    with backend_login(database, apps=()) as url:
+        yield urlsplit(url).username or ""
+
+
+def test_a_backend_is_bound_to_its_apps_and_listed_with_them(database: Database, backend: str) -> None:
+    for apps, shown in (
+        (["chat", "draw.app", "chat"], "chat, draw.app"),
+        (["chat"], "chat"),
+        (["chat"], "chat"),
+        (["*"], "*"),
+        ([], "no app"),
+    ):
+        done = as_admin(database, "backend", "bind", backend, *apps)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", f"- {backend} works for {shown}\n")
+        listed = as_admin(database, "backend", "list")
+        assert (listed.returncode, listed.stderr) == (0, "")
+        assert f"{backend}  {' '.join(dict.fromkeys(apps)) or '-'}" in listed.stdout.splitlines()
+
+
+@pytest.mark.parametrize("role", ["nobody", "postgres", "mana_gateway", "mana_backend", ""])
+def test_another_role_than_a_backends_login_is_not_bound(database: Database, role: str) -> None:
+    done = as_admin(database, "backend", "bind", role, "chat")
+    assert_failed(done, "error: role: must be a login role and a member of mana_backend.")
+
+
+@pytest.mark.parametrize("app", ["my chat", "", "-", "chät", "chat/2", "**", "x" * 101])
+def test_a_backend_is_not_bound_to_what_is_no_app(database: Database, backend: str, app: str) -> None:
+    done = as_admin(database, "backend", "bind", backend, "chat", app)
+    assert_failed(done, "error: app_ids: each must be")
+    assert f"{backend}  -" in as_admin(database, "backend", "list").stdout.splitlines()
 
 
 # ---------------------------------------------------------------- ledger

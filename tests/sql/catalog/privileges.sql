@@ -117,7 +117,8 @@ select set_eq(
     ('base.refusal(text,text)',                       'mana_owner', 'invoker', 'immutable', 'api auth ledger'),
     ('base.refuse(text,text)',                        'mana_owner', 'invoker', 'stable',    'api auth ledger'),
     ('base.take_notes()',                             'mana_owner', 'invoker', 'volatile',  'api'),
-    ('base.uuid_v7(timestamp with time zone)',        'mana_owner', 'invoker', 'volatile',  'auditor auth ledger'),
+    ('base.is_uuid_v7_of(uuid,timestamp with time zone)', 'mana_owner', 'invoker', 'stable', 'auditor'),
+    ('base.uuid_v7(timestamp with time zone)',        'mana_owner', 'invoker', 'volatile',  'auth ledger'),
 
     ('auth.act_as(uuid)',                             'mana_auth', 'definer', 'volatile',  'backend'),
     ('auth.begin_anonymous_request(text)',            'mana_auth', 'invoker', 'volatile',  'api'),
@@ -180,6 +181,7 @@ select set_eq(
     ('_credits.bound_apps()',                         'mana_ledger', 'invoker', 'stable',   ''),
     ('_credits.due_window(credits.balances,timestamp with time zone)',
                                                       'mana_ledger', 'invoker', 'stable',   ''),
+    ('_credits.is_app_id(text)',                      'mana_ledger', 'invoker', 'immutable', ''),
     ('_credits.is_plain_key(text)',                   'mana_ledger', 'invoker', 'immutable', ''),
     ('_credits.lock_balances(uuid[],boolean)',        'mana_ledger', 'invoker', 'volatile', ''),
     ('_credits.metadata_error(jsonb)',                'mana_ledger', 'invoker', 'immutable', ''),

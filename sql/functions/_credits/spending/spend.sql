@@ -50,10 +50,8 @@ begin
              select case
                  when r.amount is null or r.amount not between 1 and 1000000000
                      then 'amount: must be a whole number from 1 to 1000000000.'
-                 when r.app_id is null or length(r.app_id) not between 1 and 100
-                     then 'app_id: must have 1 to 100 characters.'
-                 when r.app_id collate "C" !~ '^[A-Za-z0-9][A-Za-z0-9._-]*$'
-                     then 'app_id: must be letters and digits of ASCII, with . _ - after the first.'
+                 when not _credits.is_app_id(r.app_id)
+                     then 'app_id: must have 1 to 100 letters and digits of ASCII, with . _ - after the first.'
                  when r.description is null or length(r.description) not between 1 and 500
                      then 'description: must have 1 to 500 characters.'
                  when length(r.idempotency_key) not between 1 and 255

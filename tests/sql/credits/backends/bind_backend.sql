@@ -2,7 +2,7 @@
 -- The login role counts, so the suite takes the place of one (SET SESSION AUTHORIZATION).
 begin;
 \ir ../../setup.psql
-select plan(16);
+select plan(33);
 
 select make_users('ada');
 create role tap_shop login in role mana_backend;
@@ -16,6 +16,9 @@ create function tap.seen() returns text language sql as $$
 $$;
 create function tap.buy(p_app_id text) returns text language sql as $$
     select format('select credits.use_credits(1, %L, %L)', p_app_id, 'Order')
+$$;
+create function tap.bound_to(p_role name) returns text[] language sql as $$
+    select app_ids from credits.list_backends() where role_name = p_role
 $$;
 
 -- Not bound
@@ -66,8 +69,40 @@ select results_eq(
     $$ select role_name::text collate "C", app_ids from credits.list_backends() where role_name ~ '^tap_' $$,
     $$ values ('tap_chat' collate "C", array['chat']), ('tap_shop', array['*']) $$, 'an administrator sees who is bound to what'
 );
-select throws_ok(
-    $$ select credits.bind_backend('tap_other', '{shop}') $$, 'PT400', 'invalid_request', 'no other role is bound'
+
+-- Invalid input
+create role tap_group in role mana_backend;
+create role tap_superuser login superuser in role mana_backend;
+select refused_ok(
+    format('select credits.bind_backend(%L, %L)', role, '{shop}'), 'PT400', 'invalid_request',
+    'role: must be a login role and a member of mana_backend.', description
+)
+  from (values
+      (null, 'no role is refused'), ('tap_nobody', 'a role that is not there is refused'),
+      ('tap_other', 'so is one that is no backend'), ('tap_group', 'and a role without a login'),
+      ('tap_superuser', 'a superuser is not bound: it may do anything')
+  ) as c (role, description);
+select refused_ok(
+    format('select credits.bind_backend(%L, %L)', 'tap_chat', app_ids), 'PT400', 'invalid_request',
+    'app_ids: each must be * or have 1 to 100 letters and digits of ASCII, with . _ - after the first.', description
+)
+  from (values
+      (null::text[], 'no array is refused'), ('{chat,null}', 'nor does an array with a null pass'),
+      ('{""}', 'an empty name is refused'), ('{"my chat"}', 'an app that could not spend is refused'),
+      ('{chat*}', 'a star within a name is no pattern'), (array[repeat('a', 101)], 'a name of 101 characters is refused')
+  ) as c (app_ids, description);
+select is(bound_to('tap_chat'), '{chat}', 'a refused call changes nothing');
+select lives_ok($$ select credits.bind_backend('tap_chat', '{news,chat,news}') $$, 'an app may be named twice');
+select is(bound_to('tap_chat'), '{chat,news}', 'and is bound once');
+
+-- Taken away
+alter role tap_chat nologin;
+alter role tap_shop rename to tap_gone;
+select is(bound_to('tap_chat') || bound_to('tap_shop'), '{chat,news,*}', 'what a former backend has is listed');
+select lives_ok($$ select credits.bind_backend('tap_chat', '{}') $$, 'it can be taken from a role without a login');
+select lives_ok($$ select credits.bind_backend('tap_shop', '{}') $$, 'and from a role that is gone');
+select is(
+    coalesce(bound_to('tap_chat'), bound_to('tap_shop')), null, 'then nothing of them is left'
 );
 select ledger_is_sound();
 

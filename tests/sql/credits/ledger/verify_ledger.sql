@@ -287,7 +287,7 @@ update credits.transactions set grant_window = 0 where user_id = id_of('window')
 select found_ok(
     'window',
     array[
-        'grant_twice_in_a_window (another): window 0; a grant before it is for window 0',
+        'grant_twice_in_a_window (another): window 0; the grant before it is for window 0',
         'type_differs_from_entries (another): purchase of 30 with sales, window 0'
     ],
     'two grants in one window'
