@@ -2,7 +2,8 @@
 
 Migrations run once, in order, each in one transaction with its bookkeeping. Functions and
 policies are the current truth: all of them are written again at every deploy, in one transaction.
-One deploy at a time: the others wait.
+One deploy at a time: the others wait. At its end a deploy compares the catalog with what the files make
+in empty schemas, and fails with what differs.
 
 The release before goes on serving meanwhile. So the first deploy of a release leaves what its
 gateways may still call: functions that no file defines any more, and the ``.post.`` migrations that
@@ -41,6 +42,7 @@ from yoyo.migrations import Migration, MigrationList
 
 from gateway import private_files
 from gateway.database import pins
+from gateway.operate import catalog
 from gateway.operate.connecting import connect
 from gateway.problems import OperatorError
 
@@ -95,20 +97,22 @@ def apply(url: str, report: Report, directory: Path = SQL, upto: str | None = No
         if upto is not None:
             _apply_each(backend, pending, report)
             return
+        _refuse_default_privileges(connection, directory)
         release = _release(directory)
         finishes = _finishes(connection, directory, release)
         _apply_each(backend, [m for m in pending if not _is_late(m)], report)
         report("functions and policies")
         connection.add_notice_handler(lambda notice: _report_warning(notice, report))
         _write_repeatables(connection, directory, finishes)
-        connection.execute(
-            "insert into deploy.release values (true, %s) on conflict (id) do update set sha256 = excluded.sha256",
-            (release,),
-        )
         if finishes:
             _apply_each(backend, [m for m in pending if _is_late(m)], report)
         else:
             report("what the release before uses stays until the next deploy")
+        _refuse_differences(connection, directory, [m for m in migrations if backend.is_applied(m)], finishes)
+        connection.execute(
+            "insert into deploy.release values (true, %s) on conflict (id) do update set sha256 = excluded.sha256",
+            (release,),
+        )
 
 
 def rollback(url: str, report: Report, directory: Path = SQL, count: int | None = 1) -> None:
@@ -452,6 +456,63 @@ def _write_repeatables(connection: psycopg.Connection, directory: Path, finishes
         if finishes:  # after the policies that use such a function were written or dropped
             _execute_returned(connection, directory, "drop_routines", True)
         _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
+
+
+def _refuse_default_privileges(connection: psycopg.Connection, directory: Path) -> None:
+    if lines := [line for (line,) in _query(connection, directory, "default_privileges")]:
+        raise OperatorError("\n".join(lines), hint="revoke them with ALTER DEFAULT PRIVILEGES; nothing was changed")
+
+
+def _refuse_differences(
+    connection: psycopg.Connection, directory: Path, migrations: Iterable[Migration], finishes: bool
+) -> None:
+    """Compare the catalog with what the files make. Raises OperatorError with what differs."""
+    found = _catalog(connection, directory)
+    with _errors_named("comparison with the files"), connection.transaction(force_rollback=True):
+        _write_aside(connection, directory, migrations)
+        wanted = _catalog(connection, directory)
+    lines = catalog.differences(found, wanted, left_routines=not finishes)
+    lines += [line for (line,) in _query(connection, directory, "roles", list(ROLES))]
+    if lines:
+        raise OperatorError(
+            catalog.text(lines), hint="undo what was changed by hand; a deploy repairs functions, policies and grants"
+        )
+
+
+def _write_aside(connection: psycopg.Connection, directory: Path, migrations: Iterable[Migration]) -> None:
+    """Write all files into empty schemas, while ours have other names. No table of ours is locked or touched, and
+    nobody else sees it: the transaction never commits.
+    """
+    connection.execute(LOCK_TIMEOUT)
+    connection.execute("set local check_function_bodies = off")
+    for schema in SCHEMAS:
+        names = map(sql.Identifier, (schema, f"_{schema}_"))
+        connection.execute(sql.SQL("alter schema {} rename to {}").format(*names))
+    late = [migration for migration in migrations if _is_late(migration)]
+    for migration in migrations:
+        if migration not in late:
+            _run_migration_aside(connection, migration)
+    _execute_for_each(connection, "grant create on schema {} to {}", SCHEMAS, DEFINERS)
+    for path in sorted((directory / "functions").rglob("*.sql")):
+        _run_file(connection, path, directory)
+    for path in sorted((directory / "policies").rglob("*.sql")):
+        if path.stem != "database":
+            _run_file(connection, path, directory)
+    _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
+    for migration in late:
+        _run_migration_aside(connection, migration)
+
+
+def _run_migration_aside(connection: psycopg.Connection, migration: Migration) -> None:
+    text = Path(migration.path).read_text()
+    text = text.replace(" concurrently", "")  # not within a transaction
+    text = re.sub(r"^create (?:schema extensions|extension) .*$", "", text, flags=re.MULTILINE)  # they are there
+    with _errors_named(str(migration.id)):
+        connection.execute(text.encode())
+
+
+def _catalog(connection: psycopg.Connection, directory: Path) -> catalog.Catalog:
+    return {(label, facet): value for label, facet, value in _query(connection, directory, "catalog")}
 
 
 def _grant_again(connection: psycopg.Connection, directory: Path, callers: list[tuple[Any, ...]]) -> None:

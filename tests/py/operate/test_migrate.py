@@ -671,6 +671,11 @@ def test_tables_that_are_as_they_should_be_are_not_locked(cluster: Cluster, empt
         "revoke update (version) on credits.balances from mana_ledger",
         "grant update (user_id) on credits.balances to mana_ledger",
         "alter view credits.usage_stats owner to mana_owner",
+        "grant select (email) on auth.users to pg_monitor; grant usage on schema auth to public",
+        "grant execute on function credits.verify_ledger to pg_monitor with grant option;"
+        "alter function credits.verify_ledger security invoker;"
+        "alter function credits.verify_ledger owner to mana_owner;"
+        "create function credits.more() returns int language sql as 'select 1'",
     ],
 )
 def test_what_was_changed_by_hand_is_put_right(cluster: Cluster, empty: Database, fresh: str, change: str) -> None:
@@ -678,6 +683,69 @@ def test_what_was_changed_by_hand_is_put_right(cluster: Cluster, empty: Database
     empty.query(change)
     assert schema(cluster, empty) != fresh
     apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+def test_what_a_deploy_cannot_put_right_is_named(empty: Database) -> None:
+    apply(empty)
+    empty.query(
+        """
+        alter table credits.balances drop constraint balances_balance_check;
+        alter table credits.balances alter column version drop not null;
+        alter table credits.balances disable trigger all;
+        alter table credits.packages owner to postgres;
+        create trigger more before insert on credits.transactions
+            for each row execute function suppress_redundant_updates_trigger();
+        create table public.child () inherits (auth.users);
+        create rule more as on insert to auth.accounts do instead nothing;
+        create type credits.more as enum ();
+        alter type auth.user_role add value 'more';
+        drop index credits.transactions_one_per_key_of_an_app;
+        create index faster on credits.transactions (amount);
+        """
+    )
+    try:
+        empty.query("grant mana_owner to mana_reader")
+        with pytest.raises(OperatorError) as raised:
+            apply(empty)
+    finally:
+        empty.query("revoke mana_owner from mana_reader")
+    first, *lines = str(raised.value).splitlines()
+    assert first == "the database differs from its files:"
+    for expected in (
+        "rule more on auth.accounts: no file has it",
+        "type credits.more: no file has it",
+        "trigger more on credits.transactions: no file has it",
+        "constraint balances_balance_check on credits.balances: is missing",
+        "index credits.transactions_one_per_key_of_an_app: is missing",
+        "column credits.balances.version: not null must be (true), and is (false)",
+        'table auth.users: children must be ([]), and is (["public.child"])',
+        "table credits.packages: owner must be (mana_owner), and is (postgres)",
+        "trigger of balances_user_id_fkey on credits.balances: enabled must be (O), and is (D)",
+        'type auth.user_role: labels must be (["user", "admin", "service"]), and is (["user", "admin", "service", "more"])',  # noqa: E501
+        "mana_reader must not be a member of mana_owner",
+    ):
+        assert f"  {expected}" in lines
+    assert not [line for line in lines if "faster" in line]
+
+
+def test_default_privileges_that_would_give_new_objects_away_stop_a_deploy(cluster: Cluster, empty: Database) -> None:
+    before = schema(cluster, empty)
+    empty.query("alter default privileges grant execute on functions to pg_monitor")
+    with pytest.raises(OperatorError, match=r"of postgres grant execute on new functions to pg_monitor$"):
+        apply(empty)
+    empty.query("alter default privileges revoke execute on functions from pg_monitor")
+    empty.query("drop schema deploy cascade")
+    assert schema(cluster, empty) == before
+
+
+def test_a_deploy_looks_for_nothing_in_the_search_path_of_its_database(
+    cluster: Cluster, empty: Database, fresh: str
+) -> None:
+    empty.query(f"alter database {empty.name} set search_path = auth, credits, public")
+    apply(empty)
+    apply(empty)
+    empty.query(f"alter database {empty.name} reset search_path")
     assert schema(cluster, empty) == fresh
 
 
