@@ -15,14 +15,28 @@ from gateway.api.steps import link_next_page
 
 TransactionType = Literal["purchase", "usage", "refund", "bonus", "expiry", "adjustment"]
 
+# api.list_transactions bounds it: a filter that matches little would read the whole history.
+READ_BY_A_FILTER = 20_000
+_FILTER = (
+    f"a filter of the next {READ_BY_A_FILTER:,} transactions: a page may be short, or empty, before the last;"
+    " follow Link rel=next"
+)
+
 
 class ListTransactions(Request, frozen=True):
     limit: Annotated[int, Meta(ge=1, description=f"more than {MAX_PAGE} count as {MAX_PAGE}")] = 50
-    offset: Annotated[int, Meta(ge=0, le=10_000)] = 0
+    offset: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description=f"skips so many; with a filter, of those found in the first {READ_BY_A_FILTER:,} transactions",
+        ),
+    ] = 0
     before: Annotated[UUID, Meta(description="id of the last transaction seen")] | None = None
-    type: TransactionType | None = None
+    type: Annotated[TransactionType, Meta(description=_FILTER)] | None = None
     # Of any form: what was spent before apps had plain names is found as well.
-    app_id: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    app_id: Annotated[str, Meta(min_length=1, max_length=100, description=_FILTER)] | None = None
 
     rules: ClassVar[Mapping[str, Rule]] = {"limit": page_size}
 

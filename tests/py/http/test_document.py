@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 
 from gateway.api import headers
+from gateway.api.transactions import READ_BY_A_FILTER
 from gateway.http.docs import schemas
 from gateway.http.docs.document import document
 from harness.clients import Reply, Service
 from harness.databases import Database
 from harness.gateways import Gateway
+from harness.places import ROOT
 
 DOCUMENT: dict[str, Any] = json.loads(document())
 SCHEMAS: dict[str, dict[str, Any]] = DOCUMENT["components"]["schemas"]
@@ -153,6 +155,14 @@ def test_an_operation_has_a_summary_a_tag_and_a_rule_of_access(operation: Mappin
     assert operation["summary"]
     assert len(operation["tags"]) == 1
     assert isinstance(operation["security"], list)  # empty where everybody may call
+
+
+def test_the_bound_of_a_filter_is_that_of_the_function() -> None:
+    body = (ROOT / "sql/functions/api/transactions/list_transactions.sql").read_text()
+    assert re.findall(r"c_read constant int := (\d+);", body) == [str(READ_BY_A_FILTER)]
+    parameters = {p["name"]: p["schema"].get("description", "") for p in OPERATIONS["list_transactions"]["parameters"]}
+    bounded = {name for name, description in parameters.items() if f"{READ_BY_A_FILTER:,} transactions" in description}
+    assert bounded == {"offset", "type", "appId"}
 
 
 @every_operation

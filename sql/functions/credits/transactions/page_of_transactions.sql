@@ -7,7 +7,8 @@
 --
 -- A page ends early when its metadata has more than 500,000 bytes. A filter that matches little
 -- reads the user's history until the page is full, because an index for each would cost every spend;
--- with p_read it reads only so many transactions, and the page may then be empty before the last.
+-- with p_read it reads only so many transactions, p_offset skips what it finds in these, and the page
+-- may be empty before the last.
 --
 -- Raises  PT401 authentication_required
 --         PT400 invalid_request        the detail names the field
