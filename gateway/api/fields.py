@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -59,7 +60,13 @@ def new_email(value: str) -> str:
         normal = validate_email(public, check_deliverability=False).normalized
     except EmailNotValidError as error:
         raise ValueError(NO_ADDRESS) from error
-    return normal.removesuffix(_STAND_IN) if for_development else normal
+    return _small(normal.removesuffix(_STAND_IN) if for_development else normal)
+
+
+def _small(text: str) -> str:
+    """The text in small letters, one for each letter, whatever is around it and in every locale."""
+    letters = ("i" if letter == "İ" else letter.lower() for letter in text)  # the only one whose small form is two
+    return unicodedata.normalize("NFC", "".join(letters))
 
 
 def given_email(value: str) -> str:

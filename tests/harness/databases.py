@@ -117,11 +117,11 @@ class Cluster:
             connection.execute(sql.SQL("alter role mana_gateway password {}").format(sql.Literal(self._password)))
 
     @contextlib.contextmanager
-    def database(self, *, migrated: bool = True) -> Iterator[Database]:
-        """A new database, dropped at the end."""
+    def database(self, *, migrated: bool = True, locale: str = "") -> Iterator[Database]:
+        """A new database, dropped at the end. ``locale`` is what CREATE DATABASE takes, of an empty one."""
         name = f"mana_{secrets.token_hex(4)}"
         template = "template_mana" if migrated else "template0"
-        self._execute(f"create database {name} template {template}")
+        self._execute(f"create database {name} template {template} {locale}")
         try:
             if migrated:
                 migrate.write_database_settings(self.url(name))

@@ -7,7 +7,7 @@ import os
 import click
 
 from gateway import private_files
-from gateway.api.fields import new_email, new_password
+from gateway.api.fields import given_email, new_email, new_password
 from gateway.operate.cli.environment import admin_url, data_dir
 from gateway.operate.cli.terminal import step
 from gateway.operate.connecting import connect
@@ -58,7 +58,7 @@ def _pepper() -> str:
 def make_admin(email: str) -> None:
     """Give a user the role admin, from their next refresh on."""
     with connect(admin_url()) as connection:
-        connection.execute("select auth.set_role(p_email => %s, p_role => 'admin')", (email,))
+        connection.execute("select auth.set_role(p_email => %s, p_role => 'admin')", (given_email(email),))
     step(f"{email} is an admin now")
 
 
@@ -80,4 +80,4 @@ def enable(email: str) -> None:
 
 def _set_disabled(email: str, *, disabled: bool) -> None:
     with connect(admin_url()) as connection:
-        connection.execute("select auth.set_disabled(p_email => %s, p_disabled => %s)", (email, disabled))
+        connection.execute("select auth.set_disabled(p_email => %s, p_disabled => %s)", (given_email(email), disabled))

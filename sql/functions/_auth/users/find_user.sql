@@ -12,11 +12,12 @@ security invoker
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_user auth.users;
+    v_email constant text := lower(p_email collate "C");
+    v_user  auth.users;
 begin
     select * into v_user
       from auth.users
-     where email = lower(p_email) and deleted_at is null
+     where email = v_email and deleted_at is null
        for no key update;
     if not found then
         raise sqlstate 'PT404' using message = 'not_found', detail = 'There is no user with this e-mail address.';

@@ -18,6 +18,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     v_invalid text;
+    v_email constant text := lower(p_email collate "C");
     v_user  auth.users;
     v_hash  text;
     v_right boolean;
@@ -35,7 +36,7 @@ begin
         raise sqlstate 'PT400' using message = 'invalid_request', detail = v_invalid;
     end if;
 
-    select * into v_user from auth.users where email = lower(p_email) and deleted_at is null;
+    select * into v_user from auth.users where email = v_email and deleted_at is null;
     if found then
         perform _auth.assume_users(array[v_user.id]);
         select hash into v_hash from auth.passwords where user_id = v_user.id;

@@ -2,7 +2,8 @@
 --
 -- Makes a user with a password and an opened credits account, all or nothing, and returns it.
 -- p_password_digest is the gateway's keyed digest, never the password. The new user is the user
--- of the rest of the transaction.
+-- of the rest of the transaction. The normal form of an address is the gateway's: here only ASCII
+-- letters are made small, which is the same in every locale, and another form than NFC is refused.
 --
 -- Locks   nothing that exists; two registrations of one address wait for each other.
 -- Raises  PT400 invalid_request    the detail names the parameter
@@ -17,11 +18,12 @@ as $$
 declare
     v_now   constant timestamptz := base.clock();
     v_id    constant uuid := base.uuid_v7(v_now);
-    v_email constant text := lower(p_email);
+    v_email constant text := lower(p_email collate "C");
     v_hash  text;
     v_user  auth.users;
 begin
-    if v_email is null or length(v_email) not between 3 and 254 or position('@' in v_email) < 2 then
+    if v_email is null or length(v_email) not between 3 and 254 or position('@' in v_email) < 2
+       or v_email is not nfc normalized then
         raise sqlstate 'PT400' using message = 'invalid_request', detail = 'email: must be an e-mail address.';
     end if;
     if coalesce(p_password_digest, '') = '' then

@@ -1,7 +1,7 @@
 -- auth.register_user
 begin;
 \ir ../../setup.psql
-select plan(33);
+select plan(34);
 
 create table tap.before as
 select (select count(*) from auth.users) as users, (select count(*) from credits.balances) as balances;
@@ -78,7 +78,8 @@ select refused_ok(
       ('ada', 'an address without an @ is refused'),
       ('a@', 'an address of 2 characters is refused'),
       ('@pgtap.invalid', 'an address that begins with the @ is refused'),
-      (repeat('a', 241) || '@pgtap.invalid', 'an address of 255 characters is refused')
+      (repeat('a', 241) || '@pgtap.invalid', 'an address of 255 characters is refused'),
+      ('zoe' || chr(776) || '@pgtap.invalid', 'an address with a letter in two parts is refused')
   ) as c (email, description);
 select refused_ok(
     format('select auth.register_user(%L, %L)', 'bob@pgtap.invalid', digest),
