@@ -102,6 +102,9 @@ def conninfo(url: str, **parameters: Any) -> str:
     given = conninfo_to_dict(url)
     if "options" not in given and "service" not in given:
         parameters["options"] = ""  # not those of the environment
+    hosts = str(given.get("host") or given.get("hostaddr") or "")
+    if "," in hosts and "target_session_attrs" not in given and "service" not in given:
+        parameters["target_session_attrs"] = "primary"  # the one of several that can be written to
     return make_conninfo(url, **{"client_encoding": "UTF8", **parameters})
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
+import pwd
 import re
 import shutil
 import socket
@@ -177,6 +179,13 @@ class LocalPostgres:
 
     def _create(self, cluster: Path, binaries: Path, account: Account) -> None:
         # It gets its name when it is complete, so that an interrupted initdb leaves no database.
+        try:
+            pwd.getpwuid(os.geteuid() if account.uid is None else account.uid)
+        except KeyError:
+            raise OperatorError(
+                f"PostgreSQL cannot create a database as user {os.geteuid()}, who has no name in /etc/passwd",
+                hint="give the user an entry there, or set DATABASE_URL to a server elsewhere",
+            ) from None
         unfinished = cluster / "data.new"
         password_file = cluster / "initdb.password"
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -97,6 +97,7 @@ def apply(url: str, report: Report, directory: Path = SQL, upto: str | None = No
         if upto is not None:
             _apply_each(backend, pending, report)
             return
+        _refuse_obstacles(connection, directory, begun=len(pending) < len(migrations))
         _refuse_default_privileges(connection, directory)
         release = _release(directory)
         finishes = _finishes(connection, directory, release)
@@ -456,6 +457,17 @@ def _write_repeatables(connection: psycopg.Connection, directory: Path, finishes
         if finishes:  # after the policies that use such a function were written or dropped
             _execute_returned(connection, directory, "drop_routines", True)
         _execute_for_each(connection, "revoke create on schema {} from {}", SCHEMAS, DEFINERS)
+
+
+def _refuse_obstacles(connection: psycopg.Connection, directory: Path, *, begun: bool) -> None:
+    made = [role for role in ROLES if role != "mana_api"] if begun else []  # the migration 0009 makes that one
+    if lines := [line for (line,) in _query(connection, directory, "obstacles", made)]:
+        hint = (
+            "restore the server's roles first (pg_dumpall --roles-only), then the database"
+            if begun
+            else "give the service a database of its own"
+        )
+        raise OperatorError("\n".join(lines), hint=hint)
 
 
 def _refuse_default_privileges(connection: psycopg.Connection, directory: Path) -> None:

@@ -122,6 +122,15 @@ def test_a_setting_that_cannot_be_pinned_is_named(cluster: Cluster) -> None:
             database.query("drop role weak")
 
 
+def test_of_several_hosts_the_primary_is_taken(database: Database) -> None:
+    given = psycopg.conninfo.conninfo_to_dict(database.admin_url)
+    url = f"postgresql://postgres:{given['password']}@127.0.0.1:1,127.0.0.1:{given['port']}/{database.name}"
+    assert "target_session_attrs=primary" in pins.conninfo(url)
+    assert "target_session_attrs=any" in pins.conninfo(f"{url}?target_session_attrs=any")
+    with connect(url) as connection:
+        assert connection.info.dbname == database.name
+
+
 def test_a_role_that_the_url_asks_for_stays(database: Database) -> None:
     url = psycopg.conninfo.make_conninfo(database.admin_url, options="-c role=mana_owner -c search_path=auth")
     with connect(url) as connection:

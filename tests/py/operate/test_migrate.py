@@ -729,6 +729,28 @@ def test_what_a_deploy_cannot_put_right_is_named(empty: Database) -> None:
     assert not [line for line in lines if "faster" in line]
 
 
+def test_what_others_have_made_under_our_names_stops_a_deploy(empty: Database) -> None:
+    empty.query("create schema extensions; create extension pgcrypto with schema public")
+    code, output = end_of(mana(empty, "migrate", "apply"))
+    assert code == 1
+    assert "schema extensions is there already and is not ours\n" in output
+    assert "extension pgcrypto is there already, in schema public\n" in output
+    assert "a database of its own" in output
+    assert empty.query("select to_regnamespace('auth')") == [(None,)]
+
+
+def test_a_database_that_was_restored_without_its_roles_is_named(bare_cluster: Cluster) -> None:
+    with bare_cluster.database(migrated=False) as database:
+        apply(database)
+        database.query("reassign owned by mana_reader to postgres; drop owned by mana_reader; drop role mana_reader")
+        code, output = end_of(mana(database, "migrate", "apply"))
+        assert (code, "role mana_reader is missing\n" in output) == (1, True), output
+        assert "pg_dumpall --roles-only" in output
+        database.query("create role mana_reader")
+        apply(database)
+        rollback(database, count=None)
+
+
 def test_default_privileges_that_would_give_new_objects_away_stop_a_deploy(cluster: Cluster, empty: Database) -> None:
     before = schema(cluster, empty)
     empty.query("alter default privileges grant execute on functions to pg_monitor")
