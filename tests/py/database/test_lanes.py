@@ -258,6 +258,21 @@ async def test_those_who_wait_for_locks_have_a_fourth_of_the_connections() -> No
 
 
 @timeless
+async def test_calls_that_wait_for_locks_fill_a_fourth_of_the_queue() -> None:
+    lane, *connections = a_lane(2, busy=2, queue=16)
+    locked = calling(lane, "abcdefgh")
+    for _ in range(1 + len(AGAIN_AFTER)):
+        await turn()
+        for connection in connections:
+            if connection.busy:
+                connection.answer([None] * len(connection.sent[-1]))
+        await asyncio.sleep(max(AGAIN_AFTER))
+    refused = [call for call in locked if call.done()]
+    assert await outcomes(refused) == "<service_unavailable>" * 4
+    assert (lane.in_flight, lane.waiting) == (1, 3)
+
+
+@timeless
 async def test_a_function_that_serves_one_does_not_take_the_lane() -> None:
     lane, *connections = a_lane(8, busy=2)
     calling(lane, "abcdefgh", LIST)

@@ -2,7 +2,7 @@
 -- The login role counts, so the suite takes the place of one (SET SESSION AUTHORIZATION).
 begin;
 \ir ../../setup.psql
-select plan(33);
+select plan(35);
 
 select make_users('ada');
 create role tap_shop login in role mana_backend;
@@ -94,6 +94,10 @@ select refused_ok(
 select is(bound_to('tap_chat'), '{chat}', 'a refused call changes nothing');
 select lives_ok($$ select credits.bind_backend('tap_chat', '{news,chat,news}') $$, 'an app may be named twice');
 select is(bound_to('tap_chat'), '{chat,news}', 'and is bound once');
+select is(bound_to('tap_superuser'), null, 'a superuser is not listed');
+select throws_ok(
+    $$ select credits.bind_backend('tap_nobody', '{}') $$, 'PT400', 'invalid_request', 'nothing is taken from nobody'
+);
 
 -- Taken away
 alter role tap_chat nologin;
