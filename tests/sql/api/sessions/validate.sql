@@ -1,5 +1,6 @@
 -- api.validate. Each reason to say no is in api/claims.sql.
 begin;
+\ir ../../alone.psql
 \ir ../../setup.psql
 select plan(5);
 

@@ -1,5 +1,6 @@
 -- auth.register_user
 begin;
+\ir ../../alone.psql
 \ir ../../setup.psql
 select plan(34);
 

@@ -4,6 +4,7 @@
 -- to be in the list of what cannot be seen from inside, and what is in the list must not be named. A
 -- new column is tried as well.
 begin;
+\ir ../../alone.psql
 \ir ../../setup.psql
 select plan(10);
 

@@ -1,6 +1,7 @@
 -- credits.verify_ledger: each kind of corruption by its name, at the row that it is in. Constraints
 -- and foreign keys are out of the way here, as on the day that it is for.
 begin;
+\ir ../../alone.psql
 \ir ../../setup.psql
 
 do $$

@@ -1,6 +1,7 @@
 -- credits.page_of_transactions: where a page ends, and where the next one begins. What is on it is in
 -- list_transactions.sql.
 begin;
+\ir ../../alone.psql
 \ir ../../setup.psql
 select plan(14);
 
