@@ -81,6 +81,10 @@ class Gateway:
                     self._up.set()
         self._up.set()
 
+    def wait_until_up_or_ended(self, timeout: float) -> None:
+        """It is up if it has a ``url``."""
+        self._up.wait(timeout)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send the signal, wait for the end, and return the exit code."""
         assert self.process

@@ -18,6 +18,7 @@ from proof import bounds as bounding
 from proof import cuts as cutting
 from proof import enumeration as enumerating
 from proof import fuzz as fuzzing
+from proof import hostile as setting
 from proof import isolation as isolating
 from proof import judge as judging
 from proof import mutants as mutating
@@ -117,6 +118,14 @@ def races(seconds: int, seed: int) -> None:
     """Two sessions stepped through their statements: every schedule with one switch, then drawn ones."""
     os.environ |= {"SOAK_SECONDS": str(seconds), "SOAK_SEED": str(seed)}
     sys.exit(pytest.main(["tests/py/system/test_races.py"]))
+
+
+@main.command()
+@click.option("--sample", type=int, help="so many settings, drawn; all of them without it")
+@click.option("--seed", default=1, show_default=True)
+def hostile(sample: int | None, seed: int) -> None:
+    """Each setting of PostgreSQL at its worst: all goes right, or is refused with a line."""
+    sys.exit(bool(setting.soak(sample, seed)))
 
 
 @main.command()

@@ -16,6 +16,7 @@ from gateway.problems import OperatorError
 from harness.databases import Cluster, Database
 from harness.programs import mana
 from harness.servers import PgBouncer
+from proof.hostile import use
 
 # The worst value of each, where there is one that a session accepts.
 WORST = {
@@ -78,6 +79,10 @@ def settings_of(connection: psycopg.Connection) -> dict[str, str]:
 
 def test_each_pin_has_a_worst_value() -> None:
     assert WORST.keys() == pins.PINS.keys()
+
+
+def test_under_the_worst_of_all_settings_everything_goes_right(hostile: Database) -> None:
+    assert use(hostile) == ""
 
 
 def test_an_administrator_pins_all_of_it(hostile: Database) -> None:
