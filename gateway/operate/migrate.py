@@ -38,7 +38,7 @@ from yoyo import read_migrations
 from yoyo.backends import DatabaseBackend
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
-from yoyo.migrations import Migration, MigrationList
+from yoyo.migrations import Migration, MigrationList, default_migration_table
 
 from gateway import private_files
 from gateway.database import pins
@@ -305,7 +305,7 @@ class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc] # yoyo has no ty
 
     def __init__(self, url: str) -> None:
         self._url = url
-        super().__init__(DatabaseURI("", None, None, None, None, "", {}), DatabaseBackend.migration_table)
+        super().__init__(DatabaseURI("", None, None, None, None, "", {}), default_migration_table)
 
     def connect(self, dburi: DatabaseURI) -> psycopg.Connection:
         self.schema = "deploy, pg_temp"
