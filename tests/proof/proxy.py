@@ -50,7 +50,11 @@ class Fault:
     part: float = 0.0
     seconds: float = 0.0  # of DROP and DELAY
     containing: bytes = b""  # what passes without this is spared
+    times: int = 1  # or with it less often
     struck: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def strikes(self, chunk: bytes) -> bool:
+        return chunk.count(self.containing) >= self.times
 
 
 class Proxy:
@@ -165,7 +169,7 @@ class Proxy:
         """Pass on, with the fault that is due. Whether some of it was taken away."""
         if self.latency:
             await asyncio.sleep(self.latency)
-        if pair.silent or not self._expects(way) or self._faults[0].containing not in chunk:
+        if pair.silent or not self._expects(way) or not self._faults[0].strikes(chunk):
             await pair.write(chunk, writer)
             return False
         fault = self._faults.popleft()
