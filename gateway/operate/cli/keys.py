@@ -68,7 +68,8 @@ def rotate(bits: int, lead: int, token_ttl: timedelta) -> None:
     step(f"published now, signs in {lead} seconds; the keys before it verify {ttl + 60} seconds longer")
 
 
-@keys.command()
+# A kid is base64url, so that one in 64 begins as an option does.
+@keys.command(context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]})
 @click.argument("kid")
 @_bits
 def revoke(kid: str, bits: int) -> None:

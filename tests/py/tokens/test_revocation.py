@@ -161,9 +161,11 @@ def test_when_a_retired_key_is_revoked_the_others_go_on(keys: Keys) -> None:
     assert keys.directory.entries() == [before]
 
 
-def test_a_key_that_is_not_there_cannot_be_revoked(keys: Keys) -> None:
+@pytest.mark.parametrize("kid", ["unknown", "-unknown", "-huh", "--unknown"])
+def test_a_key_that_is_not_there_cannot_be_revoked(keys: Keys, kid: str) -> None:
+    """What is there may begin with a dash, so an option is only what is known as one."""
     before = keys.directory.entries()
-    done = mana("keys", "revoke", "unknown", environment={"DATA_DIR": str(keys.data_dir)})
+    done = mana("keys", "revoke", kid, environment={"DATA_DIR": str(keys.data_dir)})
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == ["error: there is no key unknown", "hint:  run: mana keys list"]
+    assert done.stderr.splitlines() == [f"error: there is no key {kid}", "hint:  run: mana keys list"]
     assert keys.directory.entries() == before
