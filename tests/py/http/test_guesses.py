@@ -136,6 +136,17 @@ async def test_strangers_do_not_lock_out_a_device_that_has_logged_in(database: D
         assert (await log_in(service, email, OFFICE, deviceId="phone")).status == 200
 
 
+async def test_many_guesses_from_one_customers_network_are_bounded_and_the_owner_logs_in(database: Database) -> None:
+    """A /56 has 256 networks of /64. The owner's first login, from a network nobody knew, was the first of ten."""
+    async with limited(database, 10) as service:
+        email = await register(service)
+        assert (await log_in(service, email, HOME, deviceId="phone")).status == 200
+        addresses = [f"2001:db8:5600:{network:x}::1" for network in range(102)]
+        replies = [await guess(service, email, address) for address in addresses]
+        assert [reply.status for reply in replies] == [401] * 9 + [429] * 93
+        assert (await log_in(service, email, OFFICE, deviceId="phone")).status == 200
+
+
 async def test_a_client_is_known_to_the_account_alone_that_it_logged_in_to(database: Database) -> None:
     async with limited(database) as service:
         mine, other = await register(service), await register(service)
