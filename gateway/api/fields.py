@@ -14,7 +14,7 @@ from msgspec import Meta
 from gateway.tokens import passwords
 
 Email = Annotated[str, Meta(min_length=3, max_length=254, examples=["ada@example.com"])]
-Name = Annotated[str, Meta(max_length=255, description="an empty one counts as left out")]
+Name = Annotated[str, Meta(max_length=255, description="an empty or blank one counts as left out")]
 AppId = Annotated[str, Meta(min_length=1, max_length=100, pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=["chat"])]
 Token = Annotated[str, Meta(min_length=1, max_length=8192)]
 Role = Literal["user", "admin", "service"]
@@ -37,7 +37,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
 
     ``example`` is a valid body, for the document and for tests; it is empty if no field is required.
     ``unused`` are fields that clients send and that change nothing yet. An optional text without a least
-    length may be empty, which counts as left out.
+    length may be empty or blank, which counts as left out.
     """
 
     example: ClassVar[Mapping[str, Any]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from gateway.problems import FieldError, Problem, invalid_request
 
 MAX_BODY = 64 * 1024  # bytes
 BODY_ARRIVES_WITHIN = 10.0  # seconds
+_QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 
 Read: TypeAlias = Callable[[web.Request], Awaitable[Request | None]]
 
@@ -49,9 +51,21 @@ def _body_reader(model: type[Request]) -> Read:
         keys = request.headers.getall("Idempotency-Key", []) if takes_key else []
         if len(keys) > 1:
             raise invalid_request(FieldError("idempotencyKey", "appears in two headers"))
-        return parse_body(raw or empty, form, {"idempotencyKey": keys[0]} if keys else {})
+        return parse_body(raw or empty, form, {"idempotencyKey": idempotency_key(keys[0])} if keys else {})
 
     return read
+
+
+def idempotency_key(header: str) -> str:
+    """The key in a header: a string as RFC 9651, section 3.3.3 writes it, or the text as it is.
+
+    Raises Problem invalid_request for a text that begins or ends as a string and is none.
+    """
+    if quoted := _QUOTED.fullmatch(header):
+        return re.sub(r'\\(["\\])', r"\1", quoted[1])
+    if header.startswith('"') or header.endswith('"'):
+        raise invalid_request(FieldError("idempotencyKey", "has a quotation mark without its other one"))
+    return header
 
 
 async def _read_nothing(_: web.Request) -> None:

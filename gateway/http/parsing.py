@@ -83,7 +83,7 @@ def parse_body(raw: bytes, form: Form, from_header: Mapping[str, str]) -> Reques
         elif fields[name] != value:
             raise invalid_request(FieldError(name, "is not what the header says"))
     for name in form.may_be_empty & fields.keys():
-        if fields[name] == "":
+        if isinstance(fields[name], str) and not fields[name].strip():
             del fields[name]
     return _as_written(_convert(fields, form.model, strict=True), raw)
 

@@ -117,6 +117,6 @@ def _idempotency_key() -> dict[str, Any]:
         "name": "Idempotency-Key",
         "in": "header",
         "required": False,
-        "description": "Instead of idempotencyKey in the body",
+        "description": 'Instead of idempotencyKey in the body; "abc", as RFC 9651 writes strings, is the key abc',
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     }

@@ -154,6 +154,19 @@ async def test_a_key_in_the_header_is_the_key_in_the_body(database: Database, us
     database.assert_ledger_is_sound()
 
 
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [('"k"', "k"), ('"order 5, part 2"', "order 5, part 2"), (r'"a\"b\\c"', r'a"b\c'), ("a'b", "a'b")],
+)
+async def test_a_key_in_the_header_may_be_a_string_of_rfc_9651(user: Session, header: str, key: str) -> None:
+    body = {"amount": 7, "appId": "tests", "description": "a test"}
+    first = await user.post("/api/v1/credits/use", body, headers={"Idempotency-Key": header})
+    assert first.body["transaction"]["idempotencyKey"] == key
+    both = await user.post("/api/v1/credits/use", body | {"idempotencyKey": key}, headers={"Idempotency-Key": header})
+    assert (both.text, replays([both])) == (first.text, 1)
+    assert (await user.balance())["totalSpent"] == 7
+
+
 async def test_two_keys_in_header_and_body_are_refused(user: Session) -> None:
     body = {"amount": 7, "appId": "tests", "description": "a test", "idempotencyKey": "k"}
     reply = await user.post("/api/v1/credits/use", body, headers={"Idempotency-Key": "l"})

@@ -62,18 +62,18 @@ FIELDS: list[tuple[str, str, tuple[str, ...]]] = [
     (REGISTER, "email", (*NO_TEXT, '""', '"a"', '"a@b"', '"a@b.co\\n"', '"a b@example.com"', f'"{"a" * 10_000}@b.co"')),
     (REGISTER, "password", (*NO_TEXT, '""', '"1234567"', r'"e\u0301e\u0301e\u0301e\u0301"', f'"{"x" * 129}"',
                             f'"{"x" * 50_000}"')),
-    (REGISTER, "name", (*NO_TEXT, f'"{"x" * 256}"')),
+    (REGISTER, "name", (*NO_TEXT, r'"\u200b"', f'"{"x" * 256}"')),
     (LOGIN, "email", (*NO_TEXT, '""', f'"{"a" * 10_000}@b.co"')),
     (LOGIN, "password", (*NO_TEXT, '""', f'"{"x" * 129}"')),
-    (LOGIN, "deviceId", (*NO_TEXT, f'"{"x" * 256}"')),
-    (LOGIN, "deviceName", (*NO_TEXT, f'"{"x" * 256}"')),
+    (LOGIN, "deviceId", (*NO_TEXT, r'"\ufeff"', f'"{"x" * 256}"')),
+    (LOGIN, "deviceName", (*NO_TEXT, r'"\u200b "', f'"{"x" * 256}"')),
     (REFRESH, "refreshToken", (*NO_TEXT, '""', f'"{"x" * 8193}"')),
     (LOGOUT, "refreshToken", (*NO_TEXT, f'"{"x" * 8193}"')),
     (VALIDATE, "token", (*NO_TEXT, f'"{"x" * 8193}"')),
     (USE, "amount", (*NO_NUMBER, "0", "-0", "1000000001")),
     (USE, "appId", (*NO_TEXT, '""', f'"{"x" * 101}"')),
-    (USE, "description", (*NO_TEXT, '""', f'"{"x" * 501}"')),
-    (USE, "idempotencyKey", (*NO_TEXT, '""', f'"{"x" * 256}"')),
+    (USE, "description", (*NO_TEXT, '""', '"  "', r'"\u200b\n"', f'"{"x" * 501}"')),
+    (USE, "idempotencyKey", (*NO_TEXT, '""', '"  "', '" k"', r'"k\u200b"', r'"k\n"', f'"{"x" * 256}"')),
     (USE, "metadata", ("1", "true", "[]", '"{}"', r'{"a":"\u0000"}', r'{"\u0000":1}', r'{"a":["\ud800"]}',
                        r'{"\udc00":1}', '{"a":{"b":1e400}}', '{"a":-1e400}', '{"a":' * 33 + "1" + "}" * 33)),
     (USE, "expectedVersion", NO_NUMBER),
@@ -341,7 +341,9 @@ async def test_a_key_in_the_header_must_be_the_bodys(session: Session) -> None:
     assert_names(reply, "idempotencyKey")
 
 
-@pytest.mark.parametrize("key", [b"", b"\xff\xfe", b"k" * 256, b"k" * 5000])
+@pytest.mark.parametrize(
+    "key", [b"", b"\xff\xfe", b"k" * 256, b"k" * 5000, b'"', b'""', b'" "', b'"k', b'k"', rb'"k\k"', b'"k";a=1']
+)
 def test_a_garbage_key_in_the_header_is_refused_by_name(session: Session, key: bytes) -> None:
     body = written({name: value for name, value in BODIES[USE].items() if name != "idempotencyKey"})
     headers = [b"Authorization: Bearer " + session.access_token.encode(), b"Idempotency-Key: " + key]

@@ -113,12 +113,14 @@ select set_eq(
     $$
     values
     ('base.clock()',                                  'mana_owner', 'invoker', 'volatile',  'auditor auth ledger'),
+    ('base.is_readable(text)',                        'mana_owner', 'invoker', 'immutable', 'auth ledger'),
     ('base.note_event(text,bigint)',                  'mana_owner', 'invoker', 'volatile',  'auth ledger'),
     ('base.refusal(text,text)',                       'mana_owner', 'invoker', 'immutable', 'api auth ledger'),
     ('base.refuse(text,text)',                        'mana_owner', 'invoker', 'stable',    'api auth ledger'),
     ('base.take_notes()',                             'mana_owner', 'invoker', 'volatile',  'api'),
     ('base.is_uuid_v7_of(uuid,timestamp with time zone)', 'mana_owner', 'invoker', 'stable', 'auditor'),
     ('base.uuid_v7(timestamp with time zone)',        'mana_owner', 'invoker', 'volatile',  'auth ledger'),
+    ('base.visible(text)',                            'mana_owner', 'invoker', 'immutable', 'auth ledger'),
 
     ('auth.act_as(uuid)',                             'mana_auth', 'definer', 'volatile',  'backend'),
     ('auth.begin_anonymous_request(text)',            'mana_auth', 'invoker', 'volatile',  'api'),

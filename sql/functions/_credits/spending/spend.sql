@@ -54,6 +54,8 @@ begin
                      then 'app_id: must have 1 to 100 letters and digits of ASCII, with . _ - after the first.'
                  when r.description is null or length(r.description) not between 1 and 500
                      then 'description: must have 1 to 500 characters.'
+                 when not base.is_readable(r.description)
+                     then 'description: must have a visible character.'
                  when length(r.idempotency_key) not between 1 and 255
                      then 'idempotency_key: must have 1 to 255 characters.'
                  when not _credits.is_plain_key(r.idempotency_key)

@@ -27,8 +27,12 @@ begin
     v_invalid := case
         when length(p_device_id) not between 1 and 255
             then 'deviceId: must have 1 to 255 characters.'
+        when not base.is_readable(p_device_id)
+            then 'deviceId: must have a visible character.'
         when length(p_device_name) not between 1 and 255
             then 'deviceName: must have 1 to 255 characters.'
+        when not base.is_readable(p_device_name)
+            then 'deviceName: must have a visible character.'
         when p_ttl is null or p_ttl not between interval '0' and interval '100 years'
             then 'ttl: must be from 0 to 100 years.'
     end;

@@ -32,6 +32,9 @@ begin
     if length(p_name) not between 1 and 255 then
         raise sqlstate 'PT400' using message = 'invalid_request', detail = 'name: must have 1 to 255 characters.';
     end if;
+    if not base.is_readable(p_name) then
+        raise sqlstate 'PT400' using message = 'invalid_request', detail = 'name: must have a visible character.';
+    end if;
 
     -- bcrypt comes after the cheap look and before the insert, so that two registrations of one
     -- address wait for an insert and not for bcrypt.

@@ -1,7 +1,7 @@
 -- auth.log_in
 begin;
 \ir ../../setup.psql
-select plan(36);
+select plan(38);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil');
 update auth.users set disabled_at = base.clock() where id = id_of('bob');
@@ -139,6 +139,8 @@ select refused_ok(
       ('d', repeat('D', 256), '1 day', 'deviceName: must have 1 to 255 characters.', 'a name of 256 characters is refused'),
       (repeat('d', 256), null, '1 day', 'deviceId: must have 1 to 255 characters.', 'an id of 256 characters is refused'),
       ('d', '', '1 day', 'deviceName: must have 1 to 255 characters.', 'an empty name is refused'),
+      (' ', 'D', '1 day', 'deviceId: must have a visible character.', 'an id of blanks is refused'),
+      ('d', e'\u200b', '1 day', 'deviceName: must have a visible character.', 'a name that nobody sees is refused'),
       ('d', 'D', null, 'ttl: must be from 0 to 100 years.', 'a session without an end is refused'),
       ('d', 'D', '-1 s', 'ttl: must be from 0 to 100 years.', 'a session that ended before it began is refused'),
       ('d', 'D', '100 years 1 us', 'ttl: must be from 0 to 100 years.', 'a session of over 100 years is refused'),

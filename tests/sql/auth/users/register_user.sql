@@ -2,7 +2,7 @@
 begin;
 \ir ../../alone.psql
 \ir ../../setup.psql
-select plan(34);
+select plan(35);
 
 create table tap.before as
 select (select count(*) from auth.users) as users, (select count(*) from credits.balances) as balances;
@@ -94,6 +94,10 @@ select refused_ok(
   from (values
       ('', 'an empty name is refused'), (repeat('n', 256), 'a name of 256 characters is refused')
   ) as c (name, description);
+select refused_ok(
+    format('select auth.register_user(%L, %L, %L)', 'bob@pgtap.invalid', 'digest', e' \u200b'),
+    'PT400', 'invalid_request', 'name: must have a visible character.', 'a name that nobody sees is refused'
+);
 reset role;
 
 select is((select count(*) from auth.users), (select users + 1 from before), 'a refusal makes no user');

@@ -2,7 +2,7 @@
 -- may pay first in credits/daily_grant.sql.
 begin;
 \ir ../../setup.psql
-select plan(61);
+select plan(63);
 
 select make_users('ada', 'bob', 'cleo');
 select give_paid('ada', 30);
@@ -161,6 +161,10 @@ select invalid_ok(
   from (values
       ('', 'an empty key is refused'), (repeat('a', 256), 'a key of 256 characters is refused')
   ) as c (key, description);
+select invalid_ok(format('1, %L, %L', 'chat', text), 'description: must have a visible character.', description)
+  from (values
+      ('  ', 'a description of blanks is refused'), (e'\u200b\n', 'so is one that nobody sees')
+  ) as c (text, description);
 select invalid_ok(
     format('1, %L, %L, %L', 'chat', 'A question', e'k\u200b'),
     'idempotency_key: must have visible characters only, with blanks between them.',
