@@ -10,6 +10,8 @@ import os
 import sys
 from urllib.parse import urlsplit
 
+from gateway.http.own_url import own_url
+
 TIMEOUT = 3.0  # seconds
 
 
@@ -27,5 +29,6 @@ def healthy(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    own = f"http://127.0.0.1:{os.environ.get('PORT') or 3001}/health/ready"
+    host, port = (os.environ.get(name, "").strip(" []") for name in ("HOST", "PORT"))
+    own = f"{own_url(host or '127.0.0.1', int(port or 3001))}/health/ready"
     sys.exit(0 if healthy(sys.argv[1] if len(sys.argv) > 1 else own) else 1)

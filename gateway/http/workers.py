@@ -26,6 +26,7 @@ from gateway import logs
 from gateway.http import health
 from gateway.http.app import create_app
 from gateway.http.metrics import MULTIPROCESS
+from gateway.http.own_url import own_url
 from gateway.http.protocol import Room, Runner, raise_file_limit
 from gateway.problems import OperatorError
 from gateway.settings.serving import Settings
@@ -58,7 +59,7 @@ def serve(settings: Settings, announce: Callable[[str], None]) -> None:
         announce(address)
         _log.info("file_limit", before=room.before, files=room.files, connections=room.connections)
 
-    address = f"http://{'127.0.0.1' if settings.host == '0.0.0.0' else settings.host}:{port}"  # noqa: S104
+    address = own_url(settings.host, port)
     try:
         if settings.workers == 1:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -20,17 +20,22 @@ class Maintenance:
         "BACKUP_PASSPHRASE", parsers.optional_secret, "", "encrypts backups; empty: they are not encrypted", secret=True
     )
     keep: int = setting("BACKUP_KEEP", parsers.whole(1, 1000), "7", "number of good backups to keep")
-    backup_every: timedelta = setting("BACKUP_EVERY", parsers.duration, "1d", "time from one backup to the next")
+    backup_every: timedelta = setting(
+        "BACKUP_EVERY", parsers.duration(days=366), "1d", "time from one backup to the next"
+    )
     ledger_every: timedelta = setting(
-        "LEDGER_EVERY", parsers.duration, "15m", "time from one check of what is new in the ledger to the next"
+        "LEDGER_EVERY",
+        parsers.duration(days=366),
+        "15m",
+        "time from one check of what is new in the ledger to the next",
     )
     ledger_full_every: timedelta = setting(
-        "LEDGER_FULL_EVERY", parsers.duration, "1d", "time from one check of the whole ledger to the next"
+        "LEDGER_FULL_EVERY", parsers.duration(days=366), "1d", "time from one check of the whole ledger to the next"
     )
     port: int = setting(
         "MAINTENANCE_PORT", parsers.whole(0, 65535), "9187", "TCP port of the metrics of `mana maintain`"
     )
-    host: str = setting("HOST", parsers.text, "127.0.0.1", "address to listen on; 0.0.0.0 for all")
+    host: str = setting("HOST", parsers.host, "127.0.0.1", "address to listen on; 0.0.0.0 for all")
     data_dir: Path = setting(
         "DATA_DIR", Path, ".dev", "where a backup is restored to be checked, and marks of the ledger are kept"
     )

@@ -8,20 +8,47 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from ipaddress import AddressValueError, IPv6Address
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-_DURATION = re.compile(r"(\d+)(ms|s|m|h|d)?", re.ASCII)
+_DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)?", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(?:\d{1,5}|\*))?", re.ASCII)
 _DEFAULT_PORT = re.compile(r"^(http(?=:.*:80$)|https(?=:.*:443$))(:.*):\d+$")  # browsers leave it out
-_UNITS = {"ms": 0.001, "s": 1, None: 1, "m": 60, "h": 3600, "d": 86400}
+_UNITS = {"ms": 1, "s": 1000, None: 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}  # milliseconds
 
 
 def text(value: str) -> str:
     """Any text."""
     return value
+
+
+def name(value: str) -> str:
+    """A text of one line that is a claim of each token, so it is short."""
+    if len(value) > 255 or not value.isprintable():
+        raise ValueError("must be one line of at most 255 characters")
+    return value
+
+
+def host(value: str) -> str:
+    """An IP address or the name of a host. An IPv6 address may be in brackets, as URLs have it."""
+    bare = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    try:
+        if ":" in bare:
+            IPv6Address(bare)
+    except AddressValueError:
+        bare = ""
+    if ":" not in bare and not _HOST.fullmatch(bare):
+        raise ValueError("must be an address or the name of a host")
+    return bare
+
+
+def optional_host(value: str) -> str:
+    """A host, or nothing."""
+    return host(value) if value else ""
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
@@ -35,12 +62,19 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def duration(value: str) -> timedelta:
-    """``15m``, ``7d``, ``900s``, or a number of seconds."""
-    match = _DURATION.fullmatch(value)
-    if not match or not int(match[1]):
-        raise ValueError("must be a duration such as 15m, 7d or 900s")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+def duration(days: int) -> Callable[[str], timedelta]:
+    """The parser of durations from a second to so many days: ``15m``, ``7d``, ``900s``, or a number of seconds."""
+
+    def parse(value: str) -> timedelta:
+        match = _DURATION.fullmatch(value)
+        if not match:
+            raise ValueError("must be a duration such as 15m, 7d or 900s")
+        milliseconds = int(match[1]) * _UNITS[match[2]]
+        if not _UNITS["s"] <= milliseconds <= days * _UNITS["d"]:
+            raise ValueError(f"must be from 1s to {days}d")
+        return timedelta(milliseconds=milliseconds)
+
+    return parse
 
 
 def database_url(value: str) -> str:

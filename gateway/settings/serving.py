@@ -10,13 +10,15 @@ from pathlib import Path
 from gateway.settings import parsers
 from gateway.settings.variables import read_all, setting, with_password
 
+access_token_ttl = parsers.duration(days=30)  # services that verify tokens themselves accept one until it expires
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """Everything that the gateway is configured with. Durations are timedeltas, sizes and limits whole numbers."""
 
     port: int = setting("PORT", parsers.whole(0, 65535), "3001", "TCP port of the gateway; 0 takes a free one")
-    host: str = setting("HOST", parsers.text, "127.0.0.1", "address to listen on; 0.0.0.0 for all")
+    host: str = setting("HOST", parsers.host, "127.0.0.1", "address to listen on; 0.0.0.0 for all")
     workers: int = setting("WORKERS", parsers.whole(1, 64), "1", "worker processes")
     database_url: str = setting(
         "DATABASE_URL", parsers.database_url, None, "PostgreSQL, as role mana_gateway", secret=True
@@ -40,16 +42,16 @@ class Settings:
     jwt_public_key: str = setting(
         "JWT_PUBLIC_KEY", parsers.pem, "", "PEMs of further public keys whose tokens are still accepted"
     )
-    jwt_issuer: str = setting("JWT_ISSUER", parsers.text, "manacore", "iss of access tokens")
-    jwt_audience: str = setting("JWT_AUDIENCE", parsers.text, "manacore", "aud and client_id of access tokens")
+    jwt_issuer: str = setting("JWT_ISSUER", parsers.name, "manacore", "iss of access tokens")
+    jwt_audience: str = setting("JWT_AUDIENCE", parsers.name, "manacore", "aud and client_id of access tokens")
     access_token_ttl: timedelta = setting(
-        "JWT_ACCESS_TOKEN_EXPIRY", parsers.duration, "15m", "lifetime of an access token"
+        "JWT_ACCESS_TOKEN_EXPIRY", access_token_ttl, "15m", "lifetime of an access token, 30d at most"
     )
     refresh_token_ttl: timedelta = setting(
-        "JWT_REFRESH_TOKEN_EXPIRY", parsers.duration, "7d", "lifetime of a refresh token"
+        "JWT_REFRESH_TOKEN_EXPIRY", parsers.duration(days=400), "7d", "lifetime of a refresh token, 400d at most"
     )
     redis_host: str = setting(
-        "REDIS_HOST", parsers.text, "", "Redis for the rate limits; empty: each worker counts in memory"
+        "REDIS_HOST", parsers.optional_host, "", "Redis for the rate limits; empty: each worker counts in memory"
     )
     redis_port: int = setting("REDIS_PORT", parsers.whole(1, 65535), "6379", "")
     redis_password: str = setting("REDIS_PASSWORD", parsers.text, "", "", secret=True)

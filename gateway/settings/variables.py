@@ -1,7 +1,7 @@
 """How variables of the environment are declared and read.
 
-A variable can also be given as a file: when NAME is empty, NAME_FILE names a file that contains the value
-(a Docker secret, for example). A line end at the end of the file is ignored.
+A variable that is empty or blank counts as not set. It can also be given as a file: then NAME_FILE names a
+file that contains the value (a Docker secret, for example). A line end at the end of the file is ignored.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def variables(kind: type[DataclassInstance]) -> list[Variable]:
 
 
 def read_all(kind: type[T], environment: Mapping[str, str], hint: str | None = None) -> T:
-    """The dataclass, read from the environment. An empty variable counts as not set.
+    """The dataclass, read from the environment.
 
     Raises OperatorError with one line for each variable that is missing or wrong. The lines do not
     contain values: they may be secrets.
@@ -70,16 +70,17 @@ def read(environment: Mapping[str, str], name: str) -> str:
 
     Raises ValueError when both are set, and when the file cannot be read.
     """
-    given, path = environment.get(name, ""), environment.get(f"{name}_FILE", "")
+    given, path = given_in(environment, name), given_in(environment, f"{name}_FILE")
     if given and path:
         raise ValueError(f"is set, and so is {name}_FILE: set only one of them")
     if not path:
         return given
     try:
-        return Path(path).read_text().rstrip("\r\n")
+        content = Path(path).read_text().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         raise ValueError(f"cannot be read from the file of {name}_FILE: {reason}") from None
+    return content if content.strip() else ""
 
 
 def read_secret(environment: Mapping[str, str], name: str) -> str:
@@ -90,9 +91,15 @@ def read_secret(environment: Mapping[str, str], name: str) -> str:
         raise OperatorError(f"{name} {error}") from error
 
 
+def given_in(environment: Mapping[str, str], name: str) -> str:
+    """The variable itself, empty when it is not set."""
+    given = environment.get(name, "")
+    return given if given.strip() else ""
+
+
 def is_given(environment: Mapping[str, str], name: str) -> bool:
     """Whether NAME or NAME_FILE is set."""
-    return bool(environment.get(name) or environment.get(f"{name}_FILE"))
+    return bool(given_in(environment, name) or given_in(environment, f"{name}_FILE"))
 
 
 def with_password(url: str, password: str) -> str:

@@ -30,6 +30,7 @@ from gateway import private_files
 from gateway.problems import OperatorError
 
 MINIMUM_BITS = 2048
+MAXIMUM_BITS = 16384  # making such a key takes a minute or more, and OpenSSL verifies with no larger one
 PUBLISHED_FOR = 300  # seconds that a client may cache the published set
 RELOADED_AFTER = 2.0  # seconds after which a gateway has seen a rotation at the latest
 MANIFEST = "keys.json"
@@ -218,6 +219,8 @@ class KeyDirectory:
     def _create(self, bits: int) -> str:
         if bits < MINIMUM_BITS:
             raise OperatorError(f"a key needs at least {MINIMUM_BITS} bits (RFC 7518, section 3.3)")
+        if bits > MAXIMUM_BITS:
+            raise OperatorError(f"a key has at most {MAXIMUM_BITS} bits")
         private = generate_private_key(public_exponent=65537, key_size=bits)
         kid = thumbprint(private.public_key())
         pem = private.private_bytes(

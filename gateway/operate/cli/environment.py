@@ -12,8 +12,11 @@ from gateway.settings.variables import read, with_password
 
 
 def data_dir() -> Path:
-    """The directory of DATA_DIR."""
-    return Path(os.environ.get("DATA_DIR") or ".dev")
+    """The directory of DATA_DIR. Raises OperatorError when the variable cannot be read."""
+    try:
+        return Path(read(os.environ, "DATA_DIR") or ".dev")
+    except ValueError as error:
+        raise OperatorError(f"DATA_DIR {error}") from error
 
 
 def admin_url() -> str:

@@ -10,7 +10,7 @@ import click
 from gateway.operate.cli.environment import data_dir
 from gateway.operate.cli.terminal import step
 from gateway.operate.stack import write_environment
-from gateway.settings.parsers import duration
+from gateway.settings.serving import access_token_ttl
 from gateway.tokens.keys import MINIMUM_BITS, PUBLISHED_FOR, KeyDirectory
 
 
@@ -49,12 +49,12 @@ def generate(bits: int, environment: bool, secrets: Path | None) -> None:
 @keys.command()
 @_bits
 @click.option(
-    "--lead", default=2 * PUBLISHED_FOR, show_default=True, type=click.IntRange(min=5),
+    "--lead", default=2 * PUBLISHED_FOR, show_default=True, type=click.IntRange(5, 30 * 86400),
     help="Seconds for which the new key is published before it signs.",
 )  # fmt: skip
 @click.option(
     "--token-ttl", default="15m", show_default=True, envvar="JWT_ACCESS_TOKEN_EXPIRY", show_envvar=True,
-    type=duration, metavar="DURATION",
+    type=access_token_ttl, metavar="DURATION",
     help="Lifetime of access tokens: the old key verifies for that long after its last signature.",
 )  # fmt: skip
 def rotate(bits: int, lead: int, token_ttl: timedelta) -> None:

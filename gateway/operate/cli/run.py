@@ -13,7 +13,7 @@ import click
 
 from gateway import private_files
 from gateway.operate import migrate
-from gateway.operate.cli.environment import admin_url, url
+from gateway.operate.cli.environment import admin_url, data_dir, url
 from gateway.operate.cli.migrate import prepare_database
 from gateway.operate.cli.serve import start_gateway
 from gateway.operate.cli.terminal import step
@@ -32,19 +32,19 @@ def run() -> None:
     administrator's URL. Ctrl-C stops all of it; the data stays for the next time.
     """
     environment = dict(os.environ)
-    data_dir = Path(environment.setdefault("DATA_DIR", ".dev"))
+    directory = data_dir()
     # Other accounts may pass through but not list it: when we are root, the server runs as another account.
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o711)
+    directory.mkdir(parents=True, exist_ok=True, mode=0o711)
     if is_given(environment, "DATABASE_URL"):
-        _run_gateway(environment, _Database.given(environment, data_dir))
+        _run_gateway(environment, _Database.given(environment, directory), directory)
         return
-    server = LocalPostgres(data_dir / "postgres")
+    server = LocalPostgres(directory / "postgres")
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         step("starting PostgreSQL")
         server.start(step)
-        _run_gateway(environment, _Database(server.url, server.gateway_url))
+        _run_gateway(environment, _Database(server.url, server.gateway_url), directory)
     finally:
         server.stop()
 
@@ -57,19 +57,18 @@ class _Database:
     gateway_url: Callable[[], str]
 
     @classmethod
-    def given(cls, environment: Mapping[str, str], data_dir: Path) -> _Database:
+    def given(cls, environment: Mapping[str, str], directory: Path) -> _Database:
         """The database of DATABASE_URL. That URL is the gateway's own if DATABASE_ADMIN_URL is set as well."""
         given = url(environment, "DATABASE_URL", "DATABASE_PASSWORD")
         if is_given(environment, "DATABASE_ADMIN_URL"):
             return cls(admin_url(), lambda: given)
-        return cls(given, lambda: migrate.gateway_url(given, data_dir / "gateway_password"))
+        return cls(given, lambda: migrate.gateway_url(given, directory / "gateway_password"))
 
 
-def _run_gateway(environment: dict[str, str], database: _Database) -> None:
-    data_dir = Path(environment["DATA_DIR"])
-    prepare_database(environment, database.admin_url, data_dir)
+def _run_gateway(environment: dict[str, str], database: _Database, directory: Path) -> None:
+    prepare_database(environment, database.admin_url, directory)
     if not is_given(environment, "PASSWORD_PEPPER"):
-        environment["PASSWORD_PEPPER"] = private_files.secret(data_dir / "pepper")
+        environment["PASSWORD_PEPPER"] = private_files.secret(directory / "pepper")
     for name, value in _FOR_DEVELOPMENT.items():
         if not is_given(environment, name):
             environment[name] = value

@@ -10,14 +10,14 @@ from gateway.problems import OperatorError
 from gateway.settings.maintenance import MAINTENANCE_VARIABLES
 from gateway.settings.migration import MIGRATION_VARIABLES
 from gateway.settings.serving import Settings, load
-from gateway.settings.variables import variables
+from gateway.settings.variables import given_in, variables
 
 
 @click.command()
 def settings() -> None:
     """List all settings, their values here, and what is wrong with them."""
     for variable in (*variables(Settings), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES):
-        value, file = os.environ.get(variable.name), os.environ.get(f"{variable.name}_FILE")
+        value, file = (given_in(os.environ, name) for name in (variable.name, f"{variable.name}_FILE"))
         shown = "(set)" if value and variable.secret else value or f"({file or variable.default or 'not set'})"
         click.echo(f"{variable.name:26}{shown:24}{variable.about}")
     try:

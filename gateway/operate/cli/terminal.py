@@ -47,6 +47,8 @@ class Group(click.Group):
             _fail(str(error), error.hint)
         except psycopg.Error as error:
             _fail(_database_message(error))
+        except UnicodeEncodeError:  # of what the database gets from the command line or the environment
+            _fail("an argument is not text in UTF-8")
         except OSError as error:
             _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
 

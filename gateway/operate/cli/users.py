@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+from typing import cast
 
 import click
 
 from gateway import private_files
-from gateway.api.fields import given_email, new_email, new_password
+from gateway.api.fields import given_email
+from gateway.api.users import Register
+from gateway.http.parsing import form_of, parse_body
 from gateway.operate.cli.environment import admin_url, data_dir
 from gateway.operate.cli.terminal import step
 from gateway.operate.connecting import connect
-from gateway.problems import OperatorError
+from gateway.problems import OperatorError, Problem
 from gateway.settings.variables import read_secret
 from gateway.tokens import passwords
 from gateway.tokens.weak_passwords import weakness
@@ -29,17 +33,18 @@ def user() -> None:
               help="Without it the command reads MANA_USER_PASSWORD or asks.")  # fmt: skip
 def create(email: str, name: str | None, password: str) -> None:
     """Register a user, as POST /auth/register does."""
+    given = json.dumps({"email": email, "password": password, "name": name}).encode()
     try:
-        address, checked = new_email(email), new_password(password)
-    except ValueError as error:
-        raise OperatorError(str(error)) from error
-    if reason := weakness(checked, (address, name)):
-        raise OperatorError(f"this password is too easy to guess: {reason}")
-    digest = passwords.digest(_pepper(), checked)
+        user = cast("Register", parse_body(given, form_of(Register), {}))
+    except Problem as problem:
+        raise OperatorError(problem.detail.replace("; ", "\n")) from problem
+    if reason := weakness(user.password, (user.email, user.name)):
+        raise OperatorError(f"password: is too easy to guess: {reason}")
+    digest = passwords.digest(_pepper(), user.password)
     with connect(admin_url()) as connection:
         row = connection.execute(
             "select id from auth.register_user(p_email => %s, p_password_digest => %s, p_name => %s)",
-            (address, digest, name),
+            (user.email, digest, user.name),
         ).fetchone()
     click.echo(row[0] if row else "")
 

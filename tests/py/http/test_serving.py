@@ -28,6 +28,7 @@ from gateway.api.route import Limit
 from gateway.api.table import ROUTES
 from gateway.http.cross_origin import Origins
 from gateway.http.metrics import EVENTS
+from gateway.http.own_url import own_url
 from gateway.settings import parsers
 from harness.clients import Reply, Service, Session, assert_problem
 from harness.databases import Cluster, Database
@@ -640,15 +641,42 @@ async def _has_status(service: Service, path: str, status: int) -> bool:
     return (await service.get(path)).status == status
 
 
-async def test_the_health_check_of_a_container(gateway: Gateway, service: Service) -> None:
-    def check(*arguments: str, **environment: str) -> int:
-        command = [sys.executable, "-m", "gateway.http.healthcheck", *arguments]
-        return subprocess.run(command, env={"PATH": os.environ["PATH"], **environment}, check=False).returncode
+def _health_check(*arguments: str, **environment: str) -> int:
+    command = [sys.executable, "-m", "gateway.http.healthcheck", *arguments]
+    return subprocess.run(command, env={"PATH": os.environ["PATH"], **environment}, check=False).returncode
 
-    assert check(PORT=str(urlsplit(gateway.url).port)) == 0
-    assert check(f"{gateway.url}/metrics") == 0
-    assert check(f"{gateway.url}/nothing") == 1
-    assert check(PORT=str(free_port())) == 1
+
+async def test_the_health_check_of_a_container(gateway: Gateway, service: Service) -> None:
+    port = str(urlsplit(gateway.url).port)
+    assert _health_check(PORT=port) == 0
+    assert _health_check(PORT=port, HOST=" ") == 0
+    assert _health_check(f"{gateway.url}/metrics") == 0
+    assert _health_check(f"{gateway.url}/nothing") == 1
+    assert _health_check(PORT=str(free_port())) == 1
+
+
+@pytest.mark.parametrize("given", ["::1", "[::1]"])
+async def test_a_gateway_on_an_ipv6_address_names_one_that_can_be_called(database: Database, given: str) -> None:
+    with Gateway(database.gateway_url, {"HOST": given}) as gateway:
+        assert re.fullmatch(r"http://\[::1\]:\d+", gateway.url)
+        async with Service(gateway.url) as service:
+            assert (await service.get("/health/live")).status == 200
+        port = str(urlsplit(gateway.url).port)
+        assert _health_check(HOST=given, PORT=port) == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:3001"),  # noqa: S104
+        ("::", "http://[::1]:3001"),
+        ("2001:db8::1", "http://[2001:db8::1]:3001"),
+        ("192.0.2.1", "http://192.0.2.1:3001"),
+        ("gateway.internal", "http://gateway.internal:3001"),
+    ],
+)
+def test_a_server_is_found_at_a_url(host: str, url: str) -> None:
+    assert own_url(host, 3001) == url
 
 
 # ---------------------------------------------------------------- the API's page

@@ -592,6 +592,11 @@ def test_a_short_key_is_refused(data_dir: Path, bits: str) -> None:
     refused = mana("keys", "generate", "--bits", bits, environment={"DATA_DIR": str(data_dir)})
     assert refused.returncode == 1
     assert refused.stderr == "error: a key needs at least 2048 bits (RFC 7518, section 3.3)\n"
+
+
+def test_a_key_of_absurd_size_is_refused_at_once(data_dir: Path) -> None:
+    refused = mana("keys", "generate", "--bits", "1000000", environment={"DATA_DIR": str(data_dir)})
+    assert (refused.returncode, refused.stderr) == (1, "error: a key has at most 16384 bits\n")
     assert private_keys(data_dir) == {}
 
 
