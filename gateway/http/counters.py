@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 
 PREFIX = "mana"  # of every key: Redis lets us reach no others
 REMEMBERED = 10_000  # names in memory, about a megabyte
+COUNTED = 20_000  # windows of names in memory, for each scope, about five megabytes
 _SCRIPT = Path(__file__).with_name("count_requests.lua")
 
 
@@ -70,19 +71,46 @@ class Counter(Protocol):
         """Whether a name is remembered."""
 
 
+class BoundedStorage(MemoryStorage):
+    """Keeps at most so many counts; those that began first are forgotten first.
+
+    The library's own keeps all that have not expired, and looks through them at every request.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+
+    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Add to a count, which expires so many seconds after its first. Returns its sum."""
+        count = await self.get(key) + amount  # and forgets it if it has expired
+        self.storage[key] = count
+        if count == amount:
+            self.expirations[key] = time.time() + expiry
+            if len(self.storage) > self._most:
+                await self.clear(next(iter(self.storage)))
+        return count
+
+
 class MemoryCounter:
-    """Counts in memory, with the library ``limits``."""
+    """Counts in memory, with the library ``limits``.
+
+    Each scope has a storage of its own: names that cost little to make up drive out no others.
+    """
 
     def __init__(self) -> None:
-        self._strategy = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._strategies: dict[str, SlidingWindowCounterRateLimiter] = {}
         self._remembered: dict[str, float] = {}  # until when, oldest first
 
     async def count(self, scope: str, counted: Sequence[Counted]) -> Verdict:
         """See Counter."""
+        strategy = self._strategies.get(scope)
+        if not strategy:
+            strategy = self._strategies[scope] = SlidingWindowCounterRateLimiter(BoundedStorage(COUNTED))
         for allowance, name in counted:
-            if not await self._strategy.hit(_item(allowance), scope, name):
-                return await self._verdict(allowance, scope, name, allowed=False)
-        return await self._verdict(*_first(counted, scope), allowed=True)
+            if not await strategy.hit(_item(allowance), scope, name):
+                return await _verdict(strategy, allowance, scope, name, allowed=False)
+        return await _verdict(strategy, *_first(counted, scope), allowed=True)
 
     async def remember(self, name: str, seconds: int) -> None:
         """See Counter."""
@@ -94,11 +122,6 @@ class MemoryCounter:
     async def remembers(self, name: str) -> bool:
         """See Counter."""
         return time.monotonic() < self._remembered.get(name, 0.0)
-
-    async def _verdict(self, allowance: Allowance, scope: str, name: str, *, allowed: bool) -> Verdict:
-        stats = await self._strategy.get_window_stats(_item(allowance), scope, name)
-        reset = _seconds(stats.reset_time - time.time(), allowance)
-        return Verdict(allowance.amount, max(0, stats.remaining), reset, allowance.window, allowed)
 
 
 class RedisCounter:
@@ -144,6 +167,14 @@ class RedisCounter:
     async def close(self) -> None:
         """Close all connections."""
         await self._connections.aclose()
+
+
+async def _verdict(
+    strategy: SlidingWindowCounterRateLimiter, allowance: Allowance, scope: str, name: str, *, allowed: bool
+) -> Verdict:
+    stats = await strategy.get_window_stats(_item(allowance), scope, name)
+    reset = _seconds(stats.reset_time - time.time(), allowance)
+    return Verdict(allowance.amount, max(0, stats.remaining), reset, allowance.window, allowed)
 
 
 @lru_cache

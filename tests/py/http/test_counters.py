@@ -6,9 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from limits import RateLimitItemPerSecond
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import ConnectionPool
 
-from gateway.http.counters import Allowance, Counter, MemoryCounter, RedisCounter
+from gateway.http import counters
+from gateway.http.counters import Allowance, BoundedStorage, Counter, MemoryCounter, RedisCounter
 from harness.servers import Redis
 from harness.waiting import together
 
@@ -63,3 +66,48 @@ async def test_the_window_slides(counter: Counter, request: pytest.FixtureReques
     assert sum(await allowed(counter, 30, (allowance, "a"), scope=scope)) >= 20
     await asyncio.sleep(2.2)
     assert sum(await allowed(counter, 20, (allowance, "a"), scope=scope)) == 20, "all of them are over"
+
+
+# ---------------------------------------------------------------- in memory
+
+
+async def test_names_without_end_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = BoundedStorage(20)
+    strategy = SlidingWindowCounterRateLimiter(storage)
+    for number in range(200):
+        assert await strategy.hit(RateLimitItemPerSecond(1, LONG), "all", f"{number}")
+    kept = {name: len(value) for name, value in vars(storage).items() if isinstance(value, dict)}
+    assert {name: size for name, size in kept.items() if size} == {"storage": 20, "expirations": 20}
+
+    monkeypatch.setattr(counters, "REMEMBERED", 20)
+    counter = MemoryCounter()
+    for number in range(200):
+        await counter.remember(f"{number}", LONG)
+    assert [await counter.remembers(f"{number}") for number in (0, 179, 180, 199)] == [False, False, True, True]
+
+
+async def test_what_began_first_is_forgotten_first_and_a_flood_elsewhere_drives_out_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(counters, "COUNTED", 3)
+    counter, once = MemoryCounter(), Allowance(1, LONG)
+
+    async def is_allowed(name: str) -> bool:
+        return (await counter.count("account", [(once, name)])).allowed
+
+    assert [await is_allowed(name) for name in "abcabc"] == [True] * 3 + [False] * 3
+    for number in range(50):
+        await counter.count("all", [(once, f"{number}")])
+    assert [await is_allowed(name) for name in "abc"] == [False] * 3
+    assert [await is_allowed(name) for name in "dbcad"] == [True, False, False, True, False]
+
+
+async def test_a_count_that_has_expired_takes_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000_000.0
+    for module in ("gateway.http.counters.time", "limits.aio.storage.memory.time"):
+        monkeypatch.setattr(f"{module}.time", lambda: now)
+    storage = BoundedStorage(2)
+    assert [await storage.incr(name, 10) for name in ("a", "a", "b")] == [1, 2, 1]
+    now += 10
+    assert [await storage.incr(name, 10) for name in ("a", "b")] == [1, 1]
+    assert dict(storage.storage) == {"a": 1, "b": 1}
