@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from dataclasses import dataclass
 from typing import cast
 
@@ -127,6 +128,14 @@ class Protocol(web.RequestHandler):
         if self._head_due:
             self._head_due.cancel()
             self._head_due = None
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Sends the response. An error of aiohttp's own that no middleware sees (417) has the form of all others."""
+        if isinstance(resp, web.HTTPException) and isinstance(request, web.Request):
+            resp = responses.error_response(request, resp, time.perf_counter())
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

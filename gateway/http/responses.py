@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import msgspec
 import structlog
@@ -18,6 +19,7 @@ from gateway.http.cross_origin import ORIGINS, preflight
 from gateway.http.services import SERVICES
 from gateway.problems import Problem
 
+Response = TypeVar("Response", bound=web.StreamResponse)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 JSON = "application/json"
@@ -57,16 +59,29 @@ _HTTP_CODES = {
 async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Runs the handler and turns any error into a response of ours."""
     started = time.perf_counter()
-    given = request.headers.get("X-Request-Id", "")
-    request_id = request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
-    code = None
+    _name(request)
     try:
         response = preflight(request) or await handler(request)
     except Exception as error:
-        problem = _as_problem(error, request_id)
-        code = problem.code
-        response = _problem_response(problem, request_id, request.path)
+        return error_response(request, error, started)
+    return _complete(request, response, started)
 
+
+def error_response(request: web.Request, error: Exception, started: float) -> web.Response:
+    """The response to a request that ends with an error, whether or not the application has seen it."""
+    if REQUEST_ID not in request:
+        _name(request)
+    problem = _as_problem(error, request[REQUEST_ID])
+    response = _problem_response(problem, request[REQUEST_ID], request.path)
+    return _complete(request, response, started, problem.code)
+
+
+def _name(request: web.Request) -> None:
+    given = request.headers.get("X-Request-Id", "")
+    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def _complete(request: web.Request, response: Response, started: float, code: str | None = None) -> Response:
     _add_headers(response, request)
     _record(request, response, time.perf_counter() - started, code)
     return response

@@ -13,6 +13,8 @@ from typing import Any, Self
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from gateway.problems import KEEPS_TOKENS
+
 PASSWORD = "correct horse battery"
 
 
@@ -144,3 +146,6 @@ def assert_problem(reply: Reply, status: int, code: str) -> None:
     assert reply.body["message"] == reply.body["detail"]
     assert datetime.fromisoformat(reply.body["timestamp"])
     assert {"type", "title", "instance", "path"} <= set(reply.body)
+    assert bool(KEEPS_TOKENS.search(reply.body["message"])) == (status in {408, 429} or status >= 500)
+    seconds = reply.headers.get("Retry-After")
+    assert reply.body.get("retryAfterSec") == (int(seconds) if seconds else None)

@@ -9,6 +9,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.http.docs.document import document
+from gateway.http.paths import forms
 from gateway.http.responses import JSON, Handler
 
 _PAGE_POLICY = (
@@ -19,7 +20,9 @@ _PAGE_POLICY = (
 
 def add_routes(router: web.UrlDispatcher) -> None:
     """Add the document and the page."""
-    router.add_get("/openapi.json", _openapi(document()))
+    text = document()
+    for form in forms("/openapi.json"):
+        router.add_get(form, _openapi(text))
     router.add_get("/docs/", _without_slash)
     for path, file in _page_files().items():
         router.add_get(path, _file(file))

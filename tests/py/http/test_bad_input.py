@@ -454,6 +454,16 @@ def test_what_is_no_http_is_answered_in_the_form_of_every_error(session: Session
     assert_shows_nothing(reply)
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/health/live", "/openapi.json", "/.well-known/jwks.json", "/docs", "/"])
+def test_an_expectation_that_nobody_has_is_a_problem_everywhere(session: Session, path: str) -> None:
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nExpect: a miracle\r\nX-Request-Id: expects\r\n\r\n"
+    reply = exchange(session.service.url, request.encode())
+    assert_problem(reply, 400, "invalid_request")
+    assert reply.body["instance"] == f"urn:request:{reply.headers['X-Request-Id']}" == "urn:request:expects"
+    assert reply.headers["X-Content-Type-Options"] == "nosniff"
+    assert reply.headers["Server"] == "mana"
+
+
 def test_a_chunked_body_of_10_mb_is_refused(session: Session) -> None:
     chunks = b"".join(b"10000\r\n" + b"a" * 65_536 + b"\r\n" for _ in range(160))
     assert_problem(exchange(session.service.url, CHUNKED + chunks + b"0\r\n\r\n"), 413, "payload_too_large")

@@ -29,14 +29,16 @@ import pytest
 import redis as redis_client
 import trustme
 
-from harness.clients import PASSWORD, EveryNameIs, Service, assert_problem
+from gateway.http.paths import forms
+from gateway.problems import Problem
+from harness.clients import PASSWORD, EveryNameIs, Reply, Service, assert_problem
 from harness.databases import Cluster, start_server
 from harness.gateways import Gateway
 from harness.metrics import sample
 from harness.places import ROOT, free_port, public_directory
 from harness.programs import mana
 from harness.servers import PgBouncer, Redis, ServerProcess
-from harness.waiting import until
+from harness.waiting import together, until
 
 DEPLOY = ROOT / "deploy"
 DOMAIN = "api.example.com"
@@ -76,8 +78,9 @@ class _Started(ServerProcess):
 class _Traefik(ServerProcess):
     """The proxy, its files with the addresses of this test."""
 
-    def __init__(self, gateways: list[str]) -> None:
+    def __init__(self, gateways: list[str], patience: str = "30s") -> None:
         super().__init__()
+        shutil.copytree(DEPLOY / "services/traefik/plugins-local", self.directory / "plugins-local")
         self.http, self.metrics = free_port(), free_port()
         ports = {":8080": self.http, ":8443": self.port, ":9100": self.metrics, ":3000": 0, ":9090": 0}
         static = (DEPLOY / "services/traefik/traefik.yml").read_text()
@@ -88,6 +91,8 @@ class _Traefik(ServerProcess):
         for name, url in zip(("gateway-1", "gateway-2"), gateways, strict=True):
             assert f"http://{name}:3001" in dynamic
             dynamic = dynamic.replace(f"http://{name}:3001", url)
+        assert "responseHeaderTimeout: 30s" in dynamic
+        dynamic = dynamic.replace("responseHeaderTimeout: 30s", f"responseHeaderTimeout: {patience}")
         for where in ("/etc/traefik", "/etc/tls", "/var/lib/traefik"):
             static, dynamic = (text.replace(where, str(self.directory)) for text in (static, dynamic))
         (self.directory / "traefik.yml").write_text(static)
@@ -247,7 +252,18 @@ async def test_all_gateways_are_used_and_take_tokens_of_each_other(stack: Stack)
 @pytest.mark.parametrize("path", ["/metrics", "/health", "/health/ready", "/health/serving", "/", "/api/v2/x"])
 async def test_only_the_api_is_reachable_from_outside(stack: Stack, path: str) -> None:
     async with stack.client() as service:
-        assert (await service.get(path)).status == 404
+        reply = await service.get(path)
+    assert_problem(reply, 404, "not_found")
+    assert_as_gateways_say(reply)
+
+
+@pytest.mark.parametrize(
+    "path", ["/.well-known/jwks.json", "/api/v1/auth/jwks", "/api/auth/jwks", "/openapi.json", "/docs"]
+)
+async def test_what_is_public_is_reachable_with_and_without_a_slash(stack: Stack, path: str) -> None:
+    async with stack.client() as service:
+        for form in forms(path):
+            assert (await service.get(form)).status in {200, 308}, form
 
 
 @pytest.mark.parametrize(
@@ -287,6 +303,27 @@ async def test_the_clients_address_is_the_one_it_comes_from(stack: Stack, forged
     assert registered.status == 201, registered.text
     found = stack.query(f"select ip_address::text from auth.security_events where user_id = '{registered.body['id']}'")
     assert found == [("127.0.0.2/32",)]
+
+
+def assert_as_gateways_say(reply: Reply) -> None:
+    """A problem that the proxy made has the words of the gateways' own, and any page may read it."""
+    problem = Problem(reply.body["code"], reply.body["detail"])
+    said = {"title": problem.title, "error": problem.error, "message": problem.detail}
+    assert said.items() <= reply.body.items()
+    assert reply.body["type"] == f"urn:mana:problem:{problem.code}"
+    assert reply.body["instance"] == f"urn:request:{reply.headers['X-Request-Id']}"
+    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Server" not in reply.headers, "a gateway answered"
+
+
+async def test_beyond_the_proxys_own_limits_clients_keep_their_tokens(stack: Stack) -> None:
+    async with stack.client("127.0.0.7") as service:
+        replies = await together(*(service.get("/.well-known/jwks.json") for _ in range(300)))
+    refused = [reply for reply in replies if reply.status != 200]
+    assert refused
+    for reply in refused:
+        assert_problem(reply, 429, "too_many_requests")
+        assert_as_gateways_say(reply)
 
 
 async def test_limits_count_over_both_gateways(stack: Stack) -> None:
@@ -361,20 +398,35 @@ async def test_a_spend_that_may_have_been_made_is_not_sent_again() -> None:
         if b"/health/serving" in line:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             await writer.drain()
+        elif line.startswith(b"GET"):
+            await reader.read()
         else:
             seen.append(line)
         writer.close()
 
     servers = [await asyncio.start_server(cut, "127.0.0.1", 0) for _ in range(2)]
     urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
-    proxy = _Traefik(urls)
+    proxy = _Traefik(urls, patience="1s")
     await asyncio.to_thread(proxy.__enter__)
     try:
         async with proxy.client() as service:
-            assert (await service.post("/api/v1/credits/use", {"amount": 1})).status == 502
-        assert len(seen) == 1
+            replies = [await service.post("/api/v1/credits/use", {"amount": 1})]
+            assert len(seen) == 1
+            replies.append(await service.get(BALANCE))  # nothing answers in time
+            for server in servers:
+                server.close()
+
+            async def none_is_left() -> bool:
+                return (await service.post("/api/v1/credits/use", {"amount": 1})).status == 503
+
+            await until(none_is_left)
+            replies.append(await service.get(BALANCE))
     finally:
         proxy.__exit__()
+    assert [reply.status for reply in replies] == [502, 504, 503]
+    for reply in replies:
+        assert_problem(reply, reply.status, "service_unavailable")
+        assert_as_gateways_say(reply)
 
 
 async def test_with_the_pooler_away_the_answer_is_one_that_says_so(stack: Stack) -> None:

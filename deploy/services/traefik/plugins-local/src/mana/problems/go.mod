@@ -1,0 +1,3 @@
+module mana/problems
+
+go 1.22
