@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
@@ -18,6 +19,16 @@ class Balance(Answer, frozen=True):
     daily_free_credits: int
     next_daily_credits_at: Time
     version: int
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "balance": 0,
+        "freeCreditsRemaining": 149,
+        "totalEarned": 150,
+        "totalSpent": 1,
+        "dailyFreeCredits": 5,
+        "nextDailyCreditsAt": "2026-11-27T11:35:07.123Z",
+        "version": 2,
+    }
 
 
 ROUTES = (

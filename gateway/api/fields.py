@@ -46,7 +46,9 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
 
 
 class Answer(msgspec.Struct, frozen=True, rename="camel"):
-    """A body that the database or the gateway answers with."""
+    """A body that the database or the gateway answers with. ``example`` is one of them, for the document."""
+
+    example: ClassVar[Mapping[str, Any]] = {}
 
 
 def new_email(value: str) -> str:

@@ -28,7 +28,8 @@ IDEMPOTENCY_REPLAYED = Header(
     "Idempotency-Replayed", "true if this is the answer to an earlier request with the same key; absent otherwise"
 )
 NEXT_PAGE = Header("Link", 'The next page, as <..>; rel="next" (RFC 8288); absent on the last page')
+CACHE_CONTROL = Header("Cache-Control", "How many seconds the keys may be kept, as public, max-age=300 say")
 
 EVERYWHERE = (REQUEST_ID, *RATE_LIMIT)
 WITH_STATUS = {401: (CHALLENGE,), 429: (RETRY_AFTER,), 503: (RETRY_AFTER,)}
-ALL = (*EVERYWHERE, RETRY_AFTER, CHALLENGE, IDEMPOTENCY_REPLAYED, NEXT_PAGE)
+ALL = (*EVERYWHERE, RETRY_AFTER, CHALLENGE, IDEMPOTENCY_REPLAYED, NEXT_PAGE, CACHE_CONTROL)

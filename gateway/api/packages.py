@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from gateway.api.fields import Answer, Id
 from gateway.api.route import Access, Route
 
@@ -15,6 +18,17 @@ class CreditPackage(Answer, frozen=True):
     sort_order: int
     active: bool
     stripe_price_id: str | None
+
+    example: ClassVar[Mapping[str, Any]] = {
+        "id": "01890a5d-ac96-774b-bcce-b302099a8060",
+        "name": "Starter",
+        "description": None,
+        "credits": 100,
+        "priceEuroCents": 500,
+        "sortOrder": 1,
+        "active": True,
+        "stripePriceId": None,
+    }
 
 
 ROUTES = (

@@ -55,15 +55,29 @@ class LoggedIn(Answer, frozen=True):
     expires_in: Annotated[int, Meta(description="seconds")]
     token_type: Literal["Bearer"]
 
+    example: ClassVar[Mapping[str, Any]] = {
+        "user": {
+            "id": "01890a5d-ac96-774b-bcce-b302099a8057", "email": "ada@example.com", "name": "Ada", "role": "user",
+        },
+        "accessToken": "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmF0dXJl",
+        "refreshToken": "01890a5d-ac96-774b-bcce-b302099a8057.c2VjcmV0",
+        "expiresIn": 900,
+        "tokenType": "Bearer",
+    }  # fmt: skip
+
 
 class LoggedOut(Answer, frozen=True):
     message: str
+
+    example: ClassVar[Mapping[str, Any]] = {"message": "Logged out successfully"}
 
 
 class Validation(Answer, frozen=True):
     valid: bool
     payload: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     error: str | msgspec.UnsetType = msgspec.UNSET
+
+    example: ClassVar[Mapping[str, Any]] = {"valid": False, "error": "Token expired. Refresh it."}
 
 
 ROUTES = (

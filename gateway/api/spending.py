@@ -37,6 +37,12 @@ class CreditsUsed(Answer, frozen=True):
     transaction: Transaction
     new_balance: RemainingBalance
 
+    example: ClassVar[Mapping[str, Any]] = {
+        "success": True,
+        "transaction": Transaction.example,
+        "newBalance": {"balance": 0, "freeCreditsRemaining": 149, "totalSpent": 1, "version": 2},
+    }
+
 
 ROUTES = (
     Route(

@@ -56,6 +56,22 @@ class Transaction(Answer, frozen=True):
     created_at: Time
     completed_at: Time | None
 
+    example: ClassVar[Mapping[str, Any]] = {
+        "id": "01890a5d-ac96-774b-bcce-b302099a8059",
+        "userId": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "type": "usage",
+        "status": "completed",
+        "amount": -1,
+        "balanceBefore": 150,
+        "balanceAfter": 149,
+        "appId": "chat",
+        "description": "A question",
+        "metadata": None,
+        "idempotencyKey": "8e03978e-40d5-43e8-bc93-6894a57f9324",
+        "createdAt": "2026-11-26T11:35:07.123Z",
+        "completedAt": "2026-11-26T11:35:07.123Z",
+    }
+
 
 ROUTES = (
     Route(

@@ -30,6 +30,13 @@ class Registered(Answer, frozen=True):
     name: str | None
     created_at: Time
 
+    example: ClassVar[Mapping[str, Any]] = {
+        "id": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "email": "ada@example.com",
+        "name": "Ada",
+        "createdAt": "2026-11-26T11:35:07.123Z",
+    }
+
 
 ROUTES = (
     Route(

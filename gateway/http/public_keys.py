@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from gateway.api.public_keys import OLDER_PATHS, PATH
 from gateway.http.paths import forms
 from gateway.http.responses import JSON
 from gateway.http.services import SERVICES
@@ -13,7 +14,7 @@ from gateway.tokens.keys import PUBLISHED_FOR
 
 def add_routes(router: web.UrlDispatcher) -> None:
     """Add the key set, also where older backends look for it."""
-    for path in ("/.well-known/jwks.json", "/api/v1/auth/jwks", "/api/auth/jwks"):
+    for path in (PATH, *OLDER_PATHS):
         for form in forms(path):
             router.add_get(form, _jwks)
 

@@ -49,6 +49,7 @@ _HEADERS = {
     "Vary": "Origin",
 }
 
+NO_HTTP = Problem("invalid_request", "This is not a valid HTTP request.")
 _HTTP_CODES = {
     404: "not_found",
     405: "method_not_allowed",
@@ -131,7 +132,8 @@ def _as_problem(error: Exception, request_id: str) -> Problem:
     return Problem("internal_error", "Something went wrong here. It has been logged.")
 
 
-def _problem_response(problem: Problem, request_id: str, path: str) -> web.Response:
+def problem_document(problem: Problem, request_id: str, path: str, moment: datetime) -> dict[str, object]:
+    """The body of an error."""
     document: dict[str, object] = {
         "type": f"urn:mana:problem:{problem.code}",
         "title": problem.title,
@@ -142,7 +144,7 @@ def _problem_response(problem: Problem, request_id: str, path: str) -> web.Respo
         "instance": f"urn:request:{request_id}",
         "statusCode": problem.status,
         "message": problem.detail,
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "path": path,
     }
     if problem.errors:
@@ -151,6 +153,11 @@ def _problem_response(problem: Problem, request_id: str, path: str) -> web.Respo
         document["details"] = problem.details
     if problem.retry_after is not None:
         document["retryAfterSec"] = problem.retry_after
+    return document
+
+
+def _problem_response(problem: Problem, request_id: str, path: str) -> web.Response:
+    document = problem_document(problem, request_id, path, datetime.now(UTC))
     headers = dict(problem.headers)
     if problem.status == 401:
         headers["WWW-Authenticate"] = _challenge(problem.code)
@@ -170,6 +177,6 @@ def refusal(status: int) -> web.Response:
     """The response to bytes that are not an HTTP request. It quotes nothing of them."""
     code = _HTTP_CODES.get(status, "invalid_request" if status < 500 else "internal_error")
     request_id = secrets.token_hex(16)
-    response = _problem_response(Problem(code, "This is not a valid HTTP request."), request_id, "")
+    response = _problem_response(Problem(code, NO_HTTP.detail), request_id, "")
     response.headers.update(_HEADERS | {"X-Request-Id": request_id})
     return response

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
 from gateway import __version__
-from gateway.api import headers
+from gateway.api import headers, public_keys
 from gateway.api.fields import Request
 from gateway.api.headers import Header
 from gateway.api.problem_document import ProblemDocument
+from gateway.api.public_keys import KeySet
 from gateway.api.route import Access, Route
 from gateway.api.table import ROUTES, TOPICS
-from gateway.http.docs import schemas
+from gateway.http.docs import examples, schemas
 from gateway.problems import CODES
 
 _BEARER_ACCESS = {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}
@@ -24,18 +25,23 @@ _BEARER_ACCESS = {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}
 def document() -> bytes:
     """The document as JSON."""
     # In the order of the routes, and each once.
-    models = dict.fromkeys([*(model for route in ROUTES for model in _models(route)), ProblemDocument])
+    models = dict.fromkeys([*(model for route in ROUTES for model in _models(route)), KeySet, ProblemDocument])
     paths: dict[str, dict[str, Any]] = {}
     for topic, routes in TOPICS.items():
         for route in routes:
             paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, topic)
+    for path in (public_keys.PATH, *public_keys.OLDER_PATHS):
+        paths[path] = {"get": _key_set(path)}
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
             "info": {
                 "title": "Mana Core Auth",
                 "version": __version__,
-                "description": "Who a person is, and what they may spend.",
+                "description": (
+                    "Who a person is, and what they may spend. Each path may end with a slash. A request may have an"
+                    " X-Request-Id of up to 64 letters, digits, dots, underscores and hyphens."
+                ),
             },
             "servers": [{"url": "/", "description": "The service that this document comes from"}],
             "paths": paths,
@@ -86,17 +92,50 @@ def _responses(route: Route) -> dict[str, Any]:
     success = {
         "description": "Done",
         "headers": _references([*route.headers, *headers.EVERYWHERE]),
-        "content": {"application/json": {"schema": schemas.reference(route.answer)}},
+        "content": _json(route.answer),
     }
     failures = {
         str(status): {
             "description": f"{HTTPStatus(status).phrase}: {', '.join(codes)}",
             "headers": _references([*headers.WITH_STATUS.get(status, ()), *headers.EVERYWHERE]),
-            "content": {"application/problem+json": {"schema": schemas.reference(ProblemDocument)}},
+            "content": _problem_json({code: examples.problem(code, route) for code in codes}),
         }
         for status, codes in sorted(by_status.items())
     }
     return {str(route.status): success, **failures}
+
+
+def _key_set(path: str) -> dict[str, Any]:
+    """The operation that no row of the table is: it needs no database."""
+    older = path in public_keys.OLDER_PATHS
+    return {
+        "operationId": f"get_key_set{''.join(f'_{part}' for part in path.split('/')[1:-1]) if older else ''}",
+        "summary": f"The public keys that verify access tokens (RFC 7517){', for older backends' if older else ''}",
+        "tags": ["keys"],
+        "deprecated": older,
+        "security": [],
+        "responses": {
+            "200": {
+                "description": "Done",
+                "headers": _references([headers.CACHE_CONTROL, headers.REQUEST_ID]),
+                "content": _json(KeySet),
+            },
+            "400": {
+                "description": "Bad Request: invalid_request",
+                "headers": _references([headers.REQUEST_ID]),
+                "content": _problem_json({"invalid_request": examples.invalid_http(path)}),
+            },
+        },
+    }
+
+
+def _json(model: Any) -> dict[str, Any]:
+    return {"application/json": {"schema": schemas.reference(model), "example": examples.answer(model)}}
+
+
+def _problem_json(by_code: Mapping[str, Any]) -> dict[str, Any]:
+    found = {code: {"value": body} for code, body in by_code.items()}
+    return {"application/problem+json": {"schema": schemas.reference(ProblemDocument), "examples": found}}
 
 
 def _body(model: type[Request]) -> dict[str, Any]:

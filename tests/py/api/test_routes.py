@@ -12,19 +12,26 @@ import psycopg
 import pytest
 from psycopg import pq
 
+from gateway.api import public_keys
 from gateway.api.problem_document import ProblemDocument
 from gateway.api.route import Access, Route
+from gateway.api.sessions import Validation
 from gateway.api.statements import HEALTH
 from gateway.api.table import ROUTES
 from gateway.database.calls import Statement
+from gateway.http.app import create_app
 from gateway.http.docs.document import document
+from gateway.http.docs.examples import TEXTS
+from gateway.http.paths import forms
 from gateway.problems import CODES
+from gateway.settings.serving import load
 from harness.clients import PASSWORD, Reply, Service, Session
 from harness.databases import Database
-from harness.gateways import Gateway
+from harness.gateways import PEPPER, Gateway
 from harness.places import ROOT
 
 FUNCTIONS = "\n".join(path.read_text() for path in (ROOT / "sql" / "functions").rglob("*.sql"))
+SETTINGS = {"DATABASE_URL": "postgresql://127.0.0.1/mana", "PASSWORD_PEPPER": PEPPER}
 BY_FUNCTION = {route.function: route for route in ROUTES}
 DOCUMENT: dict[str, Any] = json.loads(document())
 OPERATIONS = {
@@ -109,7 +116,19 @@ def test_no_two_routes_share_a_path_or_a_function() -> None:
 
 
 def test_the_document_has_the_routes_and_nothing_else() -> None:
-    assert set(OPERATIONS) == {(route.method, route.path) for route in ROUTES}
+    keys = {("GET", path) for path in (public_keys.PATH, *public_keys.OLDER_PATHS)}
+    assert set(OPERATIONS) == {(route.method, route.path) for route in ROUTES} | keys
+
+
+def test_every_path_that_is_served_is_in_the_document_or_for_operators() -> None:
+    served = {
+        (route.method, route.resource.canonical)
+        for route in create_app(load(SETTINGS)).router.routes()
+        if route.resource and route.method != "HEAD"
+    }
+    for_operators = re.compile(r"/(health(/live|/ready|/serving)?|metrics|openapi\.json|docs(/[a-z.-]+)?)/?")
+    others = {(method, path) for method, path in served if not for_operators.fullmatch(path)}
+    assert others == {(method, form) for method, path in OPERATIONS for form in forms(path)}
 
 
 @every_route
@@ -187,14 +206,28 @@ async def ask(session: Session, function: str, body: object = None, *, query: st
     return await session.service.request(route.method, route.path + query, body=body, **options)
 
 
+def one_of(body: Any) -> dict[str, Any]:
+    """The body, or the first of a list of bodies."""
+    found: dict[str, Any] = body[0] if isinstance(body, list) else body
+    return found
+
+
 def assert_documented(route: Route, reply: Reply) -> None:
     """The answer is what the models say, to the last field, and no other."""
+    content = operation(route)["responses"][str(reply.status)]["content"]
     if reply.status < 400:
+        example = content["application/json"]["example"]
+        if reply.body and route.answer is not Validation:  # an empty list, or one of two forms
+            assert set(one_of(example)) == set(one_of(reply.body))
         assert reply.status == route.status
         assert msgspec.to_builtins(msgspec.convert(reply.body, route.answer)) == reply.body
         return
     assert msgspec.to_builtins(msgspec.convert(reply.body, ProblemDocument)) == reply.body
     assert reply.body["code"] in documented(route)
+    example = content["application/problem+json"]["examples"][reply.body["code"]]["value"]
+    assert set(reply.body) == set(example)
+    if reply.body["code"] in TEXTS:
+        assert reply.body["detail"] == example["detail"]
     assert reply.status == CODES[reply.body["code"]][0]
 
 

@@ -13,11 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from jsonschema_rs import Draft202012Validator
 
-from gateway.api import headers
+from gateway.api import headers, public_keys
 from gateway.api.transactions import READ_BY_A_FILTER
 from gateway.http.docs import schemas
 from gateway.http.docs.document import document
+from gateway.http.docs.examples import TEXTS
+from gateway.problems import CODES
 from harness.clients import Reply, Service
 from harness.databases import Database
 from harness.gateways import Gateway
@@ -169,16 +172,58 @@ def test_the_bound_of_a_filter_is_that_of_the_function() -> None:
 def test_every_error_is_a_problem(operation: Mapping[str, Any]) -> None:
     errors = {status: response for status, response in operation["responses"].items() if int(status) >= 400}
     assert any(400 <= int(status) < 500 for status in errors)
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
-    assert all(response["content"] == problem for response in errors.values())
+    for response in errors.values():
+        content = response["content"]["application/problem+json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
+        assert set(content["examples"]) == set(response["description"].partition(": ")[2].split(", "))
+
+
+@every_operation
+def test_each_body_has_an_example_that_its_schema_allows(operation: Mapping[str, Any]) -> None:
+    bodies = [operation["requestBody"]] if operation.get("requestBody", {}).get("required") else []
+    for body in (*bodies, *operation["responses"].values()):
+        [content] = body["content"].values()
+        validator = Draft202012Validator({**content["schema"], "components": DOCUMENT["components"]})
+        examples = [each["value"] for each in content.get("examples", {}).values()] or [content["example"]]
+        for example in examples:
+            validator.validate(example)
+            assert example
+
+
+def test_an_example_of_an_error_says_what_the_database_says() -> None:
+    listed = (ROOT / "sql/functions/base/refusals/refusal.sql").read_text()
+    texts = dict(re.findall(r"\('(\w+)', +\d{3}, '(.*)'\)", listed))
+    del texts["authentication_required"]  # of backends, which have no token
+    sent = {code: text for code, text in texts.items() if code in TEXTS}
+    assert len(sent) > 8
+    assert {code: TEXTS[code] for code in sent} == sent
+
+
+@every_operation
+def test_an_example_of_an_error_has_its_status_and_its_path(operation: Mapping[str, Any]) -> None:
+    path = next(path for path, methods in DOCUMENT["paths"].items() if operation in methods.values())
+    for status, response in operation["responses"].items():
+        for code, example in response["content"].get("application/problem+json", {}).get("examples", {}).items():
+            body = example["value"]
+            assert (body["status"], body["code"], body["path"]) == (int(status), code, path)
+            assert CODES[code][0] == int(status)
+
+
+def test_an_alias_is_marked_and_leads_to_the_same() -> None:
+    aliases = [OPERATIONS[name] for name in OPERATIONS if OPERATIONS[name].get("deprecated")]
+    assert len(aliases) == len(public_keys.OLDER_PATHS)
+    original = OPERATIONS["get_key_set"]
+    for alias in aliases:
+        assert alias["responses"]["200"] == original["responses"]["200"]
 
 
 @every_operation
 def test_a_response_declares_the_headers_of_its_status(operation: Mapping[str, Any]) -> None:
-    everywhere = {"X-Request-Id", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy"}
+    limited = {"RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset", "RateLimit-Policy"}
     for status, response in operation["responses"].items():
         declared = set(response["headers"])
-        assert everywhere <= declared
+        assert "X-Request-Id" in declared
+        assert declared & limited == (set() if operation["tags"] == ["keys"] else limited)
         assert ("Retry-After" in declared) == (status in {"429", "503"})
         assert ("WWW-Authenticate" in declared) == (status == "401")
 
@@ -202,7 +247,8 @@ def limited(database: Database) -> Iterator[Gateway]:
 def assert_declared(operation_id: str, reply: Reply, plain: Reply) -> set[str]:
     """An answer has headers that the document declares, beside those of any answer. Returns the former."""
     declared = OPERATIONS[operation_id]["responses"][str(reply.status)]["headers"]
-    assert lower(reply.headers) - lower(declared) <= lower(plain.headers), operation_id
+    of_cors = {name for name in lower(reply.headers) if name.startswith("access-control-")}
+    assert lower(reply.headers) - lower(declared) - of_cors <= lower(plain.headers), operation_id
     return {name for name in declared if name in reply.headers}
 
 
@@ -210,7 +256,7 @@ def lower(names: Iterable[str]) -> set[str]:
     return {name.lower() for name in names}
 
 
-async def test_the_headers_of_an_answer_are_declared(limited: Gateway) -> None:
+async def test_the_headers_of_an_answer_are_declared_and_the_declared_are_sent(limited: Gateway) -> None:
     async with Service(limited.url) as service:
         plain = await service.get("/health/live")
         registered = await service.register()
@@ -230,6 +276,22 @@ async def test_the_headers_of_an_answer_are_declared(limited: Gateway) -> None:
         assert assert_declared("log_in", guesses[0], plain) == {*always, "WWW-Authenticate"}
         assert guesses[-1].status == 429
         assert assert_declared("log_in", guesses[-1], plain) == {*always, "Retry-After"}
+
+        keys = await service.get("/.well-known/jwks.json")
+        assert assert_declared("get_key_set", keys, plain) == {"Cache-Control", "X-Request-Id"}
+    seen = always | {"Idempotency-Replayed", "Link", "WWW-Authenticate", "Retry-After", "Cache-Control"}
+    assert seen == set(HEADERS), "the document declares what no test has seen"
+
+
+def test_a_header_that_requests_may_have_is_declared() -> None:
+    declared = {p["name"] for operation in OPERATIONS.values() for p in operation.get("parameters", [])}
+    read = set()
+    for path in (ROOT / "gateway" / "http").rglob("*.py"):
+        read |= set(re.findall(r'request\.headers\.get(?:all)?\("([\w-]+)"', path.read_text()))
+    of_http = {"Authorization", "Content-Encoding", "Expect", "Origin", "User-Agent", "X-Forwarded-For"}
+    assert read - of_http == {"Idempotency-Key", "X-Request-Id"}
+    assert "Idempotency-Key" in declared
+    assert "X-Request-Id" in DOCUMENT["info"]["description"]
 
 
 async def test_a_browser_may_read_every_declared_header(limited: Gateway) -> None:
