@@ -9,6 +9,8 @@ from typing import TypeAlias
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+MAX_ENTRY = 100  # characters of an address with a zone and a port
+
 # [address]:port, address:port (with a colon, an IPv6 address needs its brackets) or an address alone.
 _ENTRY = re.compile(r"\[([^\[\]]*:[^\[\]]*)\](?::\d{1,5})?|([^:\[\]]*):\d{1,5}|([^\[\]]*)", re.ASCII)
 
@@ -43,7 +45,15 @@ def client_address(peer: str, forwarded_for: list[str], trusted_proxies: int) ->
     """
     hops = [hop for line in forwarded_for for hop in line.split(",")]
     reported = hops[-trusted_proxies] if 0 < trusted_proxies <= len(hops) else peer
-    return str(parse_address(reported) or parse_address(peer) or peer)
+    for text in (reported, peer):
+        if len(text) <= MAX_ENTRY and (canonical := _canonical(text)):
+            return canonical
+    return peer
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str) -> str:
+    return str(parse_address(text) or "")
 
 
 @lru_cache(maxsize=4096)

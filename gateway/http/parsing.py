@@ -39,6 +39,7 @@ class Form:
     names: frozenset[str]
     numbers: frozenset[str]  # fields that are whole numbers, which in a query are texts like all others
     may_be_empty: frozenset[str]  # optional texts without a least length
+    objects: Mapping[str, str]  # fields that are JSON objects, and their names in JSON
 
 
 def form_of(model: type[Request]) -> Form:
@@ -48,13 +49,14 @@ def form_of(model: type[Request]) -> Form:
         model,
         names=frozenset(field.encode_name for field in fields),
         numbers=frozenset(field.encode_name for field in fields if isinstance(field.default, int)),
-        may_be_empty=frozenset(field.encode_name for field in fields if field.default is None and _takes_empty(field)),
+        may_be_empty=frozenset(field.encode_name for field in fields if field.default is None and _takes(field, "")),
+        objects={field.name: field.encode_name for field in fields if _takes(field, {})},
     )
 
 
-def _takes_empty(field: msgspec.structs.FieldInfo) -> bool:
+def _takes(field: msgspec.structs.FieldInfo, value: object) -> bool:
     try:
-        msgspec.convert("", field.type)
+        msgspec.convert(value, field.type)
     except msgspec.ValidationError:
         return False
     return True
@@ -66,9 +68,7 @@ def parse_body(raw: bytes, form: Form, from_header: Mapping[str, str]) -> Reques
     ``from_header`` has fields that came in a header; the body may repeat them, but not contradict them.
     """
     try:
-        fields = json.loads(
-            raw.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_number
-        )
+        fields = _DECODER.decode(raw.decode())
     except _DuplicateKeyError as error:
         raise invalid_request(FieldError(str(error), "appears twice")) from error
     except RecursionError as error:
@@ -85,14 +85,12 @@ def parse_body(raw: bytes, form: Form, from_header: Mapping[str, str]) -> Reques
     for name in form.may_be_empty & fields.keys():
         if isinstance(fields[name], str) and not fields[name].strip():
             del fields[name]
-    return _as_written(_convert(fields, form.model, strict=True), raw)
+    return _as_written(_convert(fields, form.model, strict=True), form.objects, raw)
 
 
-def _as_written(request: Request, raw: bytes) -> Request:
+def _as_written(request: Request, objects: Mapping[str, str], raw: bytes) -> Request:
     """The request with the JSON text of each object in it: the database reads numbers that Python would round."""
-    # Not msgspec.structs.fields(), which evaluates the annotations each time and takes half a millisecond.
-    names = zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True)
-    objects = {name: sent for name, sent in names if isinstance(getattr(request, name), dict)}
+    objects = {name: sent for name, sent in objects.items() if getattr(request, name) is not None}
     if not objects:
         return request
     written = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
@@ -174,11 +172,11 @@ def _unsafe(path: str, value: Any, depth: int) -> Iterator[FieldError]:
     if depth > MAX_DEPTH:
         yield FieldError(fit_to_store(path.partition(".")[0]), f"is nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, str):
-        if fit_to_store(value, length=len(value)) != value:
+        if not _fits(value):
             yield FieldError(fit_to_store(path), "has a character that is not allowed (NUL or half a surrogate pair)")
     elif isinstance(value, dict):
         for name, item in value.items():
-            if fit_to_store(name, length=len(name)) != name:
+            if not _fits(name):
                 yield FieldError(fit_to_store(path), "has a name with a character that is not allowed")
             else:
                 yield from _unsafe(f"{path[:MAX_SHOWN]}.{name}", item, depth + 1)
@@ -201,6 +199,16 @@ def _in_range(value: Decimal) -> bool:
         return False
     exponent = value.as_tuple().exponent
     return isinstance(exponent, int) and exponent >= -MAX_DECIMALS and abs(value) <= MAX_NUMBER
+
+
+# Made once: json.loads() makes a scanner for each text that it reads with arguments such as these.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_number)
+
+
+def _fits(text: str) -> bool:
+    if text.isascii():
+        return "\0" not in text
+    return fit_to_store(text, length=len(text)) == text
 
 
 def fit_to_store(text: str, length: int = MAX_SHOWN) -> str:

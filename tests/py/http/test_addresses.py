@@ -63,6 +63,8 @@ def test_anything_else_is_no_address(text: str) -> None:
         (["[2001:db8::1]:443"], 1, "2001:db8::1"),
         (["198.51.100.1, [2001:db8::1]:443, 10.0.0.2:9"], 2, "2001:db8::1"),
         (["192.0.2.1\0"], 1, "10.0.0.1"),
+        ([f"fe80::1%{'e' * 92}"], 1, "fe80::1"),
+        ([f"fe80::1%{'e' * 93}"], 1, "10.0.0.1"),
     ],
 )
 def test_the_address_is_the_entry_of_the_outermost_trusted_proxy(lines: list[str], proxies: int, client: str) -> None:
