@@ -119,12 +119,23 @@ class Cluster:
     @contextlib.contextmanager
     def database(self, *, migrated: bool = True, locale: str = "") -> Iterator[Database]:
         """A new database, dropped at the end. ``locale`` is what CREATE DATABASE takes, of an empty one."""
+        with self._created("template_mana" if migrated else "template0", locale) as created:
+            if migrated:
+                migrate.write_database_settings(created.admin_url)
+            yield created
+
+    @contextlib.contextmanager
+    def copy_of(self, database: Database) -> Iterator[Database]:
+        """A copy of a migrated database that nobody is connected to, dropped at the end."""
+        with self._created(database.name) as created:
+            migrate.write_database_settings(created.admin_url)
+            yield created
+
+    @contextlib.contextmanager
+    def _created(self, template: str, locale: str = "") -> Iterator[Database]:
         name = f"mana_{secrets.token_hex(4)}"
-        template = "template_mana" if migrated else "template0"
         self._execute(f"create database {name} template {template} {locale}")
         try:
-            if migrated:
-                migrate.write_database_settings(self.url(name))
             yield Database(self.url(name), self.url(name, "mana_gateway"))
         finally:
             self._execute(f"drop database {name} with (force)")
