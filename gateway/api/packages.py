@@ -18,6 +18,7 @@ class CreditPackage(Answer, frozen=True):
     sort_order: int
     active: bool
     stripe_price_id: str | None
+    metadata: dict[str, Any] | None
 
     example: ClassVar[Mapping[str, Any]] = {
         "id": "01890a5d-ac96-774b-bcce-b302099a8060",
@@ -28,6 +29,7 @@ class CreditPackage(Answer, frozen=True):
         "sortOrder": 1,
         "active": True,
         "stripePriceId": None,
+        "metadata": {"badge": "popular"},
     }
 
 

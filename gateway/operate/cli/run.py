@@ -21,7 +21,7 @@ from gateway.operate.local_postgres import LocalPostgres
 from gateway.settings.serving import load
 from gateway.settings.variables import is_given
 
-_FOR_DEVELOPMENT = {"CORS_ORIGINS": "http://localhost:*,http://127.0.0.1:*", "DEVELOPMENT_ADDRESSES": "yes"}
+FOR_DEVELOPMENT = {"CORS_ORIGINS": "http://localhost:*,http://127.0.0.1:*", "DEVELOPMENT_ADDRESSES": "yes"}
 
 
 @click.command()
@@ -69,7 +69,7 @@ def _run_gateway(environment: dict[str, str], database: _Database, directory: Pa
     prepare_database(environment, database.admin_url, directory)
     if not is_given(environment, "PASSWORD_PEPPER"):
         environment["PASSWORD_PEPPER"] = private_files.secret(directory / "pepper")
-    for name, value in _FOR_DEVELOPMENT.items():
+    for name, value in FOR_DEVELOPMENT.items():
         if not is_given(environment, name):
             environment[name] = value
     environment["DATABASE_URL"] = database.gateway_url()

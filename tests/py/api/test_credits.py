@@ -523,6 +523,6 @@ async def test_packages_are_the_active_ones_in_order(database: Database, user: S
     assert reply.status == 200
     assert [package["name"] for package in reply.body] == ["Starter", "Pro", "Studio"]
     assert set(reply.body[0]) == {
-        "id", "name", "description", "credits", "priceEuroCents", "sortOrder", "active", "stripePriceId",
+        "id", "name", "description", "credits", "priceEuroCents", "sortOrder", "active", "stripePriceId", "metadata",
     }  # fmt: skip
     assert (reply.body[0]["credits"], reply.body[0]["priceEuroCents"]) == (100, 100)

@@ -15,11 +15,15 @@ from typing import Any
 
 import jwt
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from gateway.api.fields import new_email
 from gateway.api.route import Access, Limit, Route
 from gateway.api.table import ROUTES
+from gateway.http.cross_origin import Origins
+from gateway.operate.cli.run import FOR_DEVELOPMENT
 from gateway.problems import CODES, KEEPS_TOKENS, Problem
+from gateway.settings import parsers
 from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import KeyDirectory
 from harness.clients import PASSWORD, Reply, Service, Session, assert_problem
@@ -278,6 +282,21 @@ async def test_the_error_of_a_login_is_a_text(module_service: Service, body: dic
     assert reply.body["error"] == error
 
 
+# ---------------------------------------------------------------- packages
+
+
+async def test_a_package_has_the_fields_of_older_ones(database: Database, user: Session) -> None:
+    database.query("select credits.seed_packages()")
+    database.query(
+        'insert into credits.package_metadata select id, \'{"badge": "popular"}\' from credits.packages'
+        " where name = 'Pro' on conflict do nothing"
+    )
+    packages = (await user.get("/api/v1/credits/packages")).body
+    assert all(package["active"] is True and "stripePriceId" in package for package in packages)
+    found = {package["name"]: package["metadata"] for package in packages}
+    assert found == {"Starter": None, "Basic": None, "Pro": {"badge": "popular"}, "Studio": None}
+
+
 # ---------------------------------------------------------------- requests
 
 
@@ -383,6 +402,14 @@ async def test_a_trailing_slash_is_the_same_route(gateway: Gateway, module_servi
 # ---------------------------------------------------------------- development
 
 
+@pytest.mark.parametrize("origin", ["http://localhost:5173", "http://127.0.0.1:8081", "http://localhost"])
+def test_on_the_own_machine_every_port_of_it_may_call(origin: str) -> None:
+    allowed = Origins(parsers.origins(FOR_DEVELOPMENT["CORS_ORIGINS"]))
+    request = make_mocked_request("GET", "/", headers={"Origin": origin})
+    assert allowed.headers(request)["Access-Control-Allow-Credentials"] == "true"
+    assert not allowed.headers(make_mocked_request("GET", "/", headers={"Origin": "http://app.example.com:5173"}))
+
+
 @pytest.mark.parametrize("address", ["ada@b.test", "ada@localhost", "ada@printer.local", "ada@app.localhost"])
 async def test_addresses_of_development_are_a_setting(
     database: Database, module_service: Service, address: str
@@ -427,6 +454,7 @@ async def test_a_token_has_the_claims_of_older_ones_and_of_rfc_9068(module_servi
     assert claims["sid"] == claims["sessionId"]
     assert claims["client_id"] == claims["aud"] == "manacore"
     assert {"sub", "email", "role", "iss", "exp", "iat", "jti"} <= set(claims)
+    assert "tier" not in claims, "nothing sets it yet"
 
 
 @pytest.mark.parametrize("character", ["a", "€", "\U0001f600", "\x01", '"'])

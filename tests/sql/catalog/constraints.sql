@@ -73,6 +73,10 @@ select set_eq(
     ('auth.seal_key',             'PRIMARY KEY (id)'),
     ('credits.backend_apps',      'CHECK (((length(app_id) >= 1) AND (length(app_id) <= 100)))'),
     ('credits.backend_apps',      'PRIMARY KEY (role_name, app_id)'),
+    ('credits.package_metadata',  'CHECK (((jsonb_typeof(metadata) = ''object''::text) AND (octet_length((metadata)::text) '
+     '<= 4096)))'),
+    ('credits.package_metadata',  'FOREIGN KEY (package_id) REFERENCES credits.packages(id) ON DELETE CASCADE'),
+    ('credits.package_metadata',  'PRIMARY KEY (package_id)'),
     ('credits.packages',          'CHECK (((credits >= 1) AND (credits <= 1000000000)))'),
     ('credits.packages',          'CHECK (((length(description) >= 1) AND (length(description) <= 500)))'),
     ('credits.packages',          'CHECK (((length(name) >= 1) AND (length(name) <= 100)))'),

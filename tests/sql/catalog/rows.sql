@@ -20,6 +20,8 @@ insert into credits.backend_apps values ('somebody', 'app');
 insert into credits.packages
 values (gen_random_uuid(), 'pgTAP', null, 1, 1, null, true, 0, base.clock(), base.clock());
 
+insert into credits.package_metadata select id, '{}' from credits.packages where name = 'pgTAP';
+
 select * from credits.check_ledger(p_full => true);
 
 -- Every table, with the column that says whose a row is.
@@ -154,6 +156,7 @@ select set_eq(
     ('credits.purchases',      'mana_ledger',    '10000', '-----', '-----', '-----'),
     ('credits.backend_apps',   'mana_ledger',    '11111', '11111', '-----', '11111'),
     ('credits.packages',       'mana_ledger',    '11111', '11111', '-----', '-----'),
+    ('credits.package_metadata', 'mana_ledger',  '11111', '-----', '-----', '-----'),
     ('credits.settings',       'mana_ledger',    '11111', '-----', '11111', '-----')
     $$,
     'mana_ledger reaches the rows of the user it acts for, whatever the role'

@@ -14,7 +14,8 @@ as $$
         'priceEuroCents', p_package.price_euro_cents,
         'sortOrder', p_package.sort_order,
         'active', p_package.active,
-        'stripePriceId', p_package.stripe_price_id
+        'stripePriceId', p_package.stripe_price_id,
+        'metadata', credits.metadata_of_package(p_package.id)
     )
 $$;
 

@@ -28,10 +28,10 @@ select is(
         200,
         '[{"id": "00000000-0000-0000-0000-000000000002", "name": "Small", "description": null,
            "credits": 100, "priceEuroCents": 100, "sortOrder": 1,
-           "active": true, "stripePriceId": null},
+           "active": true, "stripePriceId": null, "metadata": null},
           {"id": "00000000-0000-0000-0000-000000000001", "name": "Large", "description": "A lot",
            "credits": 1000, "priceEuroCents": 800, "sortOrder": 2,
-           "active": true, "stripePriceId": "price_1"}]'::jsonb,
+           "active": true, "stripePriceId": "price_1", "metadata": null}]'::jsonb,
         null::json
     )::text,
     'packages are shown in their order, with all their fields'

@@ -1,7 +1,7 @@
--- credits.seed_packages, credits.list_packages
+-- credits.seed_packages, credits.list_packages, credits.metadata_of_package
 begin;
 \ir ../../setup.psql
-select plan(11);
+select plan(19);
 
 delete from credits.purchases;
 delete from credits.packages;
@@ -41,6 +41,41 @@ select throws_ok(
     'select credits.seed_packages()', '42501', 'permission denied for function seed_packages', 'a backend may not seed'
 );
 reset role;
+
+-- What apps keep with a package
+insert into credits.package_metadata
+select id, '{"badge": "popular"}' from credits.packages where name = 'Pro';
+create temp table ids as select name, id from credits.packages;
+grant select on ids to mana_backend;
+set local role mana_backend;
+select is(
+    credits.metadata_of_package((select id from ids where name = 'Pro')), '{"badge": "popular"}', 'a backend reads it'
+);
+select is(
+    credits.metadata_of_package((select id from ids where name = 'Studio')), null, 'a package may be without'
+);
+select is(credits.metadata_of_package(gen_random_uuid()), null, 'so is a package that is not there');
+select throws_ok(
+    'select from credits.package_metadata', '42501', 'permission denied for table package_metadata',
+    'a backend does not reach the table'
+);
+reset role;
+select is(
+    (select api.package(p)::jsonb -> 'metadata' from credits.packages as p where name = 'Pro'), '{"badge": "popular"}',
+    'it is shown with its package'
+);
+select throws_ok(
+    $$ insert into credits.package_metadata select id, '[]' from ids where name = 'Studio' $$, '23514', null,
+    'it is an object'
+);
+select throws_ok(
+    $$ insert into credits.package_metadata
+       select id, jsonb_build_object('a', repeat('x', 4096)) from ids where name = 'Studio' $$,
+    '23514', null, 'it is bounded'
+);
+select lives_ok($$ delete from credits.packages where name = 'Pro' $$, 'it goes with its package');
+insert into credits.packages
+select id, name, null, 1000, 800, null, true, 3, base.clock(), base.clock() from ids where name = 'Pro';
 
 -- Nothing for sale
 update credits.packages set active = false;
