@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import click
 from gateway.operate.cli.environment import data_dir
 from gateway.operate.cli.terminal import step
 from gateway.operate.stack import write_environment
+from gateway.problems import OperatorError
 from gateway.settings.serving import access_token_ttl
+from gateway.settings.variables import read
 from gateway.tokens.keys import MINIMUM_BITS, PUBLISHED_FOR, KeyDirectory
 
 
@@ -53,19 +56,27 @@ def generate(bits: int, environment: bool, secrets: Path | None) -> None:
     help="Seconds for which the new key is published before it signs.",
 )  # fmt: skip
 @click.option(
-    "--token-ttl", default="15m", show_default=True, envvar="JWT_ACCESS_TOKEN_EXPIRY", show_envvar=True,
-    type=access_token_ttl, metavar="DURATION",
-    help="Lifetime of access tokens: the old key verifies for that long after its last signature.",
+    "--token-ttl", type=access_token_ttl, metavar="DURATION",
+    help="Lifetime of access tokens, for which the old key verifies after its last signature; "
+         "JWT_ACCESS_TOKEN_EXPIRY (15m) is the default.",
 )  # fmt: skip
-def rotate(bits: int, lead: int, token_ttl: timedelta) -> None:
+def rotate(bits: int, lead: int, token_ttl: timedelta | None) -> None:
     """Publish a new key, which signs once every cache has it, and retire the older keys.
 
     Running gateways notice the new key themselves, and no request fails.
     """
-    ttl = int(token_ttl.total_seconds())
+    ttl = int((token_ttl or _token_ttl()).total_seconds())
     entry = _key_directory().rotate(bits, lead, ttl)
     click.echo(entry.kid)
     step(f"published now, signs in {lead} seconds; the keys before it verify {ttl + 60} seconds longer")
+
+
+def _token_ttl() -> timedelta:
+    name = "JWT_ACCESS_TOKEN_EXPIRY"
+    try:
+        return access_token_ttl(read(os.environ, name) or "15m")
+    except ValueError as error:
+        raise OperatorError(f"{name} {error}") from error
 
 
 # A kid is base64url, so that one in 64 begins as an option does.

@@ -239,7 +239,8 @@ def test_every_reference_to_a_header_leads_to_one_that_is_exposed_to_browsers() 
 @pytest.fixture(scope="module")
 def limited(database: Database) -> Iterator[Gateway]:
     """A gateway with limits that a test can reach."""
-    limits = {"RATE_LIMIT_MAX": "100", "RATE_LIMIT_AUTH_MAX": "4", "CORS_ORIGINS": "https://app.example.com"}
+    limits = {"RATE_LIMIT_MAX": "100", "RATE_LIMIT_AUTH_MAX": "4", "RATE_LIMIT_TTL": "3600"}
+    limits["CORS_ORIGINS"] = "https://app.example.com"
     with Gateway(database.gateway_url, limits) as running:
         yield running
 

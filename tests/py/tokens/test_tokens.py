@@ -594,6 +594,13 @@ def test_a_short_key_is_refused(data_dir: Path, bits: str) -> None:
     assert refused.stderr == "error: a key needs at least 2048 bits (RFC 7518, section 3.3)\n"
 
 
+def test_a_rotation_takes_no_lifetime_that_the_gateway_does_not(data_dir: Path) -> None:
+    environment = {"DATA_DIR": str(data_dir), "JWT_ACCESS_TOKEN_EXPIRY": "73000d"}
+    assert mana("keys", "generate", environment=environment).returncode == 0
+    refused = mana("keys", "rotate", environment=environment)
+    assert (refused.returncode, refused.stderr) == (1, "error: JWT_ACCESS_TOKEN_EXPIRY must be from 1s to 30d\n")
+
+
 def test_a_key_of_absurd_size_is_refused_at_once(data_dir: Path) -> None:
     refused = mana("keys", "generate", "--bits", "1000000", environment={"DATA_DIR": str(data_dir)})
     assert (refused.returncode, refused.stderr) == (1, "error: a key has at most 16384 bits\n")
@@ -642,7 +649,7 @@ def test_a_key_signs_from_its_time_on_and_verifies_until_the_last_token_is_over(
     assert old.verifies_until >= new.signs_from + 900
 
 
-@pytest.mark.parametrize(("lifetime", "seconds"), [("1h", 3600), ("900", 900), ("", 900)])
+@pytest.mark.parametrize(("lifetime", "seconds"), [("1h", 3600), ("900", 900), ("", 900), (" ", 900)])
 def test_the_old_key_verifies_as_long_as_the_gateway_lets_tokens_live(
     data_dir: Path, lifetime: str, seconds: int
 ) -> None:
