@@ -239,9 +239,9 @@ class Stepper:
 
     async def _settled(self) -> list[int]:
         """Wait until each session has ended or waits for a lock; returns the points that they have stopped at."""
-        timeout = 0.004  # in which most have ended
-        while True:
-            await asyncio.wait([session.task for session in self._sessions if session.task], timeout=timeout)
+        timeout = 0.003  # in which most have ended
+        while under_way := [session.task for session in self._sessions if session.task and not session.ended]:
+            await asyncio.wait(under_way, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
             timeout = 0.001
             cursor = await self._control.execute(
                 """select pid, case when locktype = 'advisory' then objid::int else 0 end
@@ -256,6 +256,7 @@ class Stepper:
             ]
             if not running:
                 return [waiting.get(session.connection.info.backend_pid, 0) for session in self._sessions]
+        return [0, 0]
 
 
 _NAMES = re.compile(r"[0-9a-f]{32}\.[\w-]{43}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")

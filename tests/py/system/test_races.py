@@ -1,8 +1,9 @@
 """Races: any two transactions about one user end as if one had come after the other, however they are interleaved.
 
-All orders of the calls and ends of each two transactions are tried. Of the ways to leave a transaction at a
-point inside of a function while the other one runs as far as it can, a few are drawn; ``make soak`` tries all
-of them, then draws from those that switch once more until its time is over.
+All orders of the calls and ends of each two transactions are tried; of the pairs that compete for one thing at
+most, the gate tries a third. Of the ways to leave a transaction at a point inside of a function while the other
+one runs as far as it can, a few are drawn. ``make soak`` tries all pairs and all of these ways, then draws from
+those that switch once more until its time is over.
 """
 
 from __future__ import annotations
@@ -167,6 +168,11 @@ PAIRS = [
 CASES = [(pair, True) for pair in PAIRS] + [(pair, False) for pair in itertools.combinations_with_replacement(MONEY, 2)]
 
 
+def compete_little(pair: tuple[Action, Action], due: bool) -> bool:
+    """Whether there is one thing at most for which they compete: the user's row, or the balance without a grant."""
+    return not due or sum(action in MONEY for action in pair) == 1
+
+
 @pytest.fixture(scope="module")
 def stepped(cluster: Cluster) -> Iterable[Database]:
     """A database whose functions can be stopped between any two statements."""
@@ -237,7 +243,12 @@ class Judge:
 
 
 @pytest.mark.parametrize(
-    ("pair", "due"), CASES, ids=lambda value: " - ".join(map(str, value)) if isinstance(value, tuple) else None
+    ("pair", "due"),
+    [
+        pytest.param(*case, marks=pytest.mark.soak if compete_little(*case) and number % 3 else ())
+        for number, case in enumerate(CASES)
+    ],
+    ids=lambda value: " - ".join(map(str, value)) if isinstance(value, tuple) else None,
 )
 async def test_two_transactions_end_as_if_one_came_after_the_other(
     stepped: Database, stepper: Stepper, pair: tuple[Action, Action], due: bool
