@@ -17,16 +17,16 @@ from harness.gateways import Gateway
 from proof import http_fuzz, sql_fuzz
 
 SEED = 1
-EXAMPLES = 10
+EXAMPLES = 6
 FUNCTIONS = [f"{path.parents[1].name}.{path.stem}" for path in (SQL / "functions").rglob("*.sql")]
 
 
 @pytest.mark.parametrize(
     ("operations", "signed_in", "at_least"),
     [
-        pytest.param(http_fuzz.EVERYTHING, False, 300, id="nobody"),
-        pytest.param(http_fuzz.ALL_BUT_LOGOUT, True, 300, id="a user"),
-        pytest.param(http_fuzz.LOGOUT, True, 30, id="a user who logs out"),
+        pytest.param(http_fuzz.EVERYTHING, False, 200, id="nobody"),
+        pytest.param(http_fuzz.ALL_BUT_LOGOUT, True, 200, id="a user"),
+        pytest.param(http_fuzz.LOGOUT, True, 20, id="a user who logs out"),
     ],
 )
 async def test_every_answer_is_as_documented(
@@ -47,7 +47,7 @@ async def test_a_function_raises_what_its_header_declares_and_nothing_else(
     user, other = await service.new_session(), await service.new_session()
     fuzz = sql_fuzz.SqlFuzz(database, user, other, SEED)
     assert [str(finding) for finding in fuzz.run(EXAMPLES)] == [], f"seed {SEED}"
-    assert fuzz.calls > 3000
+    assert fuzz.calls > 2000
     assert fuzz.fuzzed == set(FUNCTIONS)
     # Whatever bears everything, be it that it checks by now, does not belong to those that may fail.
     assert fuzz.trusting == set(sql_fuzz.TRUSTING)

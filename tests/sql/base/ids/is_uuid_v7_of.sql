@@ -1,7 +1,7 @@
 -- base.is_uuid_v7_of: it knows every id that base.uuid_v7 makes, and the microsecond it is of.
 begin;
 \ir ../../setup.psql
-select plan(7);
+select plan(8);
 
 create table tap.ids as
 select moment, base.uuid_v7(moment) as id
@@ -32,6 +32,11 @@ select is(
     'an id of another version is none'
 );
 select is(base.is_uuid_v7_of(gen_random_uuid(), now()), false, 'nor is a random one');
+select is_empty(
+    $$ select * from unnest('{-infinity, 1969-12-31 23:59:59.999999Z, 2106-01-01 Z, 294276-12-31 Z, infinity}'::timestamptz[]) as m (moment)
+        where base.is_uuid_v7_of('ffffffff-ffff-7fff-8000-000000000000', moment) is not false $$,
+    'no id is of a moment before 1970 or after 2105'
+);
 
 select * from finish();
 rollback;
