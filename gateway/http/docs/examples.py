@@ -24,7 +24,7 @@ TEXTS = {
     "role_changed": "Invalid token: the role of this account has changed. Refresh it.",
     "invalid_credentials": "Invalid email or password",
     "invalid_refresh_token": "Invalid refresh token",
-    "not_found": "There is nothing here.",
+    "not_found": "This user has no credits account.",
     "request_timeout": "The body did not arrive in time.",
     "email_taken": "This e-mail address is already registered.",
     "version_conflict": "The balance has changed. Read it again and decide again.",

@@ -25,6 +25,8 @@ from gateway.http.docs.examples import TEXTS
 from gateway.http.paths import forms
 from gateway.problems import CODES
 from gateway.settings.serving import load
+from gateway.tokens.access_tokens import TokenIssuer
+from gateway.tokens.keys import KeyDirectory
 from harness.clients import PASSWORD, Reply, Service, Session
 from harness.databases import Database
 from harness.gateways import PEPPER, Gateway
@@ -298,6 +300,89 @@ async def test_lists_that_were_checked_are_not_empty(session: Session) -> None:
 
 
 # ---------------------------------------------------------------- codes
+
+# Every route sends these in tests/py/system/test_older_clients.py; a body that is late takes ten seconds, once in
+# tests/py/http/test_attacks_http.py.
+OF_THE_SERVER = {"too_many_requests", "internal_error", "service_unavailable", "request_timeout"}
+
+
+@pytest.fixture(scope="module")
+async def dead_tokens(gateway: Gateway, database: Database, session: Session) -> dict[str, str]:
+    """Access tokens that do not work, by their code."""
+    ended, changed, disabled = [await session.service.new_session() for _ in range(3)]
+    await ended.post("/api/v1/auth/logout")
+    database.query("select auth.set_role(%s, 'admin')", changed.email)
+    database.query("update auth.users set disabled_at = now() where email = %s", disabled.email)  # no session ends
+    ring = KeyDirectory(gateway.data_dir / "keys").load()
+    expired = TokenIssuer(lambda: ring, "manacore", "manacore", -31)
+    return {
+        "session_ended": ended.access_token,
+        "role_changed": changed.access_token,
+        "account_disabled": disabled.access_token,
+        "token_expired": expired.sign({"sub": ended.user_id, "sessionId": ended.user_id, "role": "user"}),
+        "invalid_token": "garbage",
+        "authentication_required": "",
+    }
+
+
+@pytest.fixture(scope="module")
+async def without_account(database: Database, session: Session) -> AsyncIterator[Session]:
+    """A user whose account is gone, as no function of ours leaves one."""
+    user = await session.service.new_session()
+    tables = ("credits.ledger_entries", "credits.transactions", "credits.balances")
+    rows = "".join(f"delete from {table} where user_id = '{user.user_id}';" for table in tables)
+    database.query(f"set session_replication_role = replica;{rows}")
+    yield user
+    tables = ("auth.sessions", "auth.refresh_tokens", "auth.passwords", "auth.security_events")
+    rows = "".join(f"delete from {table} where user_id = '{user.user_id}';" for table in tables)
+    database.query(f"set session_replication_role = replica;{rows}delete from auth.users where id = '{user.user_id}'")
+
+
+@every_route
+async def test_each_code_that_the_document_names_is_sent(
+    database: Database, session: Session, without_account: Session, dead_tokens: dict[str, str], route: Route
+) -> None:
+    replies: list[Reply] = []
+
+    async def send(body: object = None, token: str | None = None, **options: Any) -> None:
+        query = options.pop("query", "")
+        replies.append(await ask(session, route.function, body, query=query, token=token, **options))
+
+    of_user = {"token": session.access_token} if route.access is Access.BEARER else {}
+    if route.body:
+        await send(data=b"[", **of_user)
+        await send(data=b" " * 70_000, **of_user)
+        await send(data=b"{}", headers={"Content-Type": "text/plain"}, **of_user)
+    if route.query:
+        await send(query="?limit=0", **of_user)
+    if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}:
+        example = dict(route.body.example) if route.body else None
+        for token in dead_tokens.values():
+            await send(example, token or None)
+    if "invalid_refresh_token" in documented(route):
+        await send({"refreshToken": "garbage"})
+    if route.function == "register_user":
+        await send(new_user("weak") | {"password": "password"})
+        await send({"email": session.email, "password": PASSWORD})
+    elif route.function == "log_in":
+        await send({"email": session.email, "password": "wrong password"})
+        disabled = await session.service.register()
+        database.query("select auth.set_disabled(%s, true)", disabled.body["email"])
+        await send({"email": disabled.body["email"], "password": PASSWORD})
+    elif route.function == "use_credits":
+        await send({**SPEND, "idempotencyKey": "codes"}, **of_user)
+        replies.pop()
+        await send({**SPEND, "idempotencyKey": "codes", "amount": 2}, **of_user)
+        await send({**SPEND, "amount": 1_000_000}, **of_user)
+        await send({**SPEND, "expectedVersion": 0}, **of_user)
+        await send(SPEND, without_account.access_token)
+    elif route.function == "get_balance":
+        await send(token=without_account.access_token)
+
+    for reply in replies:
+        assert_documented(route, reply)
+    assert {reply.body["code"] for reply in replies} == documented(route) - OF_THE_SERVER
+
 
 RAISED = re.findall(r"sqlstate 'PT(\d+)'\s+using\s+message = '(\w+)'", FUNCTIONS)
 LISTED = re.findall(r"\('(\w+)', +(\d{3}), ", (ROOT / "sql/functions/base/refusals/refusal.sql").read_text())
