@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests need beside Python, from Debian's packages where it may: a PostgreSQL server with
-# pgTAP and plpgsql_check, pg_prove, Redis, PgBouncer, pgBackRest, Prometheus, wrk, faketime, Chromium and
-# Docker Compose. `tests/tools.sh stack` adds Docker Engine and debootstrap, `tests/tools.sh clients` adds
+# pgTAP and plpgsql_check, pg_prove, Redis, PgBouncer, pgBackRest, Prometheus, wrk, nft, faketime, Chromium
+# and Docker Compose. `tests/tools.sh stack` adds Docker Engine and debootstrap, `tests/tools.sh clients` adds
 # Node.js, Go, a JDK and Maven.
 set -eu
 suite=${1-}
@@ -44,6 +44,7 @@ missing() {
     command -v promtool >/dev/null || echo "prometheus Prometheus, with promtool"
     command -v pgbackrest >/dev/null || echo "pgbackrest pgBackRest"
     command -v wrk >/dev/null || echo "wrk wrk"
+    command -v nft >/dev/null || echo "nftables nft"
     set -- /usr/lib/*/faketime/libfaketimeMT.so.1
     [ -e "$1" ] || echo "faketime faketime"
     command -v chromium >/dev/null || command -v google-chrome >/dev/null || echo "chromium Chromium"

@@ -15,6 +15,7 @@ import pytest
 
 from harness.databases import start_cluster
 from proof import bounds as bounding
+from proof import crowd as crowding
 from proof import cuts as cutting
 from proof import enumeration as enumerating
 from proof import fuzz as fuzzing
@@ -151,6 +152,18 @@ def bounds(transactions: int, seconds: int) -> None:
         report = bounding.soak(transactions, seconds, cluster)
     click.echo(bounding.DOCUMENT.read_text())
     problems = report.problems()
+    for problem in problems:
+        click.echo(problem)
+    sys.exit(bool(problems))
+
+
+@main.command()
+@click.option("--connections", default=3_500, show_default=True, help="half as many where each takes a gateway's")
+@click.option("--seconds", default=20, show_default=True, help="in which others ask, for each crowd")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(crowding.KINDS)), help="all of them without it")
+def crowd(connections: int, seconds: int, kinds: tuple[str, ...]) -> None:
+    """Connections that never finish, and what others see of the proxy."""
+    problems = crowding.soak(connections, seconds, kinds, click.echo)
     for problem in problems:
         click.echo(problem)
     sys.exit(bool(problems))

@@ -144,7 +144,7 @@ def _forget_peak(pid: int) -> None:
         Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-def _peak(pid: int) -> int:
+def peak(pid: int) -> int:
     """The most memory that a process has had since ``_forget_peak``; 0 if that is not shown to us."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
@@ -265,9 +265,7 @@ async def _of_routes(database: Database, gateway: Gateway, service: Service, use
                 largest = max(largest, len(reply.text.encode()))
                 assert reply.status < 500, (route.path, reply.text[:200])
         bounds.append(
-            Bound(
-                f"{route.method} {route.path}", largest, longest, _peak(gateway.process.pid), max(map(_peak, backends))
-            )
+            Bound(f"{route.method} {route.path}", largest, longest, peak(gateway.process.pid), max(map(peak, backends)))
         )
     return bounds
 
@@ -287,7 +285,7 @@ def _of_sql(database: Database, user: Session) -> list[Bound]:
                         rows = [(str(refusal),)]
                     longest = max(longest, time.perf_counter() - started)
                     largest = max(largest, len(json.dumps(rows, default=str, ensure_ascii=False).encode()))
-                    most = max(most, _peak(connection.info.backend_pid))
+                    most = max(most, peak(connection.info.backend_pid))
             bounds.append(Bound(door, largest, longest, 0, most))
     return bounds
 
@@ -347,7 +345,7 @@ async def _measure(database: Database, gateway: Gateway, many: int, seconds: flo
         bounds += await asyncio.to_thread(_of_sql, database, user)
         _forget_peak(pid)
         others, statuses = await _beside(gateway, service, user, seconds)
-        peaks.append(_peak(pid))
+        peaks.append(peak(pid))
         assert gateway.process.poll() is None, "the gateway was killed"
         assert _postmaster(database)[0] == server
     return Report(bounds, others, statuses, max(peaks), False)

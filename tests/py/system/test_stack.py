@@ -12,36 +12,35 @@ import os
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import aiohttp
 import psycopg
 import pytest
 import redis as redis_client
 import trustme
+import yaml
 
 from gateway.http.paths import forms
 from gateway.problems import Problem
-from harness.clients import PASSWORD, EveryNameIs, Reply, Service, assert_problem
+from harness.clients import PASSWORD, Reply, Service, assert_problem
 from harness.databases import Cluster, start_server
 from harness.gateways import Gateway
 from harness.metrics import sample
 from harness.places import ROOT, free_port, public_directory
 from harness.programs import mana
+from harness.proxies import DOMAIN, FILES, Traefik, stack_service
 from harness.servers import PgBouncer, Redis, ServerProcess
 from harness.waiting import together, until
+from proof import crowd
+from proof.bounds import MEGABYTE
 
 DEPLOY = ROOT / "deploy"
-DOMAIN = "api.example.com"
 BALANCE = "/api/v1/credits/balance"
 SECRETS = {
     "DATABASE_PASSWORD": "of the role mana_gateway, in this test",
@@ -75,71 +74,10 @@ class _Started(ServerProcess):
         return ["env", "--ignore-environment", *given, "sh", str(self.directory / "start.sh")]
 
 
-class _Traefik(ServerProcess):
-    """The proxy, its files with the addresses of this test."""
-
-    def __init__(self, gateways: list[str], patience: str = "30s") -> None:
-        super().__init__()
-        shutil.copytree(DEPLOY / "services/traefik/plugins-local", self.directory / "plugins-local")
-        self.http, self.metrics = free_port(), free_port()
-        ports = {":8080": self.http, ":8443": self.port, ":9100": self.metrics, ":3000": 0, ":9090": 0}
-        static = (DEPLOY / "services/traefik/traefik.yml").read_text()
-        dynamic = (DEPLOY / "services/traefik/dynamic.yml").read_text()
-        for address, port in ports.items():
-            assert f'address: "{address}"' in static
-            static = static.replace(f'address: "{address}"', f'address: "127.0.0.1:{port}"')
-        for name, url in zip(("gateway-1", "gateway-2"), gateways, strict=True):
-            assert f"http://{name}:3001" in dynamic
-            dynamic = dynamic.replace(f"http://{name}:3001", url)
-        assert "responseHeaderTimeout: 30s" in dynamic
-        dynamic = dynamic.replace("responseHeaderTimeout: 30s", f"responseHeaderTimeout: {patience}")
-        for where in ("/etc/traefik", "/etc/tls", "/var/lib/traefik"):
-            static, dynamic = (text.replace(where, str(self.directory)) for text in (static, dynamic))
-        (self.directory / "traefik.yml").write_text(static)
-        (self.directory / "dynamic.yml").write_text(dynamic)
-        authority = trustme.CA()
-        self.trusted = ssl.create_default_context()
-        authority.configure_trust(self.trusted)
-        certificate = authority.issue_cert(DOMAIN)
-        certificate.private_key_and_cert_chain_pem.write_to_path(str(self.directory / "tls.key"))
-        certificate.cert_chain_pems[0].write_to_path(str(self.directory / "tls.crt"))
-        (self.directory / "tls.key").chmod(0o644)
-
-    def start(self) -> None:
-        super().start()
-        # It listens before it has its certificate, and resets who comes then, or shows one of its own.
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), 10) as raw:
-                    self.trusted.wrap_socket(raw, server_hostname=DOMAIN).close()
-            except (ConnectionError, ssl.SSLError):
-                assert time.monotonic() < deadline, (self.directory / "log").read_text()
-                time.sleep(0.05)
-            else:
-                return
-
-    def command(self) -> list[str]:
-        environment = ["env", f"DOMAIN={DOMAIN}", "TLS_CERTIFICATE=file"]
-        program = Path(sys.executable).with_name("traefik")
-        return [*environment, str(program), f"--configFile={self.directory / 'traefik.yml'}"]
-
-    @contextlib.asynccontextmanager
-    async def client(self, source: str = "127.0.0.1") -> AsyncIterator[Service]:
-        """A client of the proxy with this address."""
-        service = Service(f"https://{DOMAIN}:{self.port}")
-        connector = aiohttp.TCPConnector(
-            limit=0, ssl=self.trusted, local_addr=(source, 0), resolver=EveryNameIs("127.0.0.1")
-        )
-        service.client = aiohttp.ClientSession(connector=connector)
-        async with service.client:
-            yield service
-
-
 class _Prometheus(ServerProcess):
     """Prometheus with its rules, asking the gateways and the proxy of this test. The other parts are not here."""
 
-    def __init__(self, gateways: list[str], proxy: _Traefik) -> None:
+    def __init__(self, gateways: list[str], proxy: Traefik) -> None:
         super().__init__()
         shutil.copy(DEPLOY / "services/prometheus/alerts.yml", self.directory)
         configuration = (DEPLOY / "services/prometheus/prometheus.yml").read_text()
@@ -166,7 +104,7 @@ class Stack:
     pooler: _Started
     redis: _Started
     gateways: list[Gateway]
-    proxy: _Traefik
+    proxy: Traefik
     data_dir: Path
 
     def query(self, statement: str) -> list[tuple[object, ...]]:
@@ -212,7 +150,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         gateways = [
             running.enter_context(Gateway(url, {**environment, "PORT": str(free_port())})) for _ in ("one", "two")
         ]
-        proxy = running.enter_context(_Traefik([gateway.url for gateway in gateways]))
+        proxy = running.enter_context(Traefik([gateway.url for gateway in gateways]))
         yield Stack(cluster, pooler, redis, gateways, proxy, data_dir)
         with psycopg.connect(cluster.url("mana")) as connection:
             assert connection.execute("select * from credits.verify_ledger()").fetchall() == []
@@ -341,6 +279,63 @@ def test_each_limit_of_the_proxy_counts_an_ipv6_network_as_one_client() -> None:
     assert all("sourceCriterion: {ipStrategy: {ipv6Subnet: 64}}" in line for line in limits)
 
 
+async def first_line(stack: Stack, sent: bytes, *, tls: bool) -> bytes:
+    """The beginning of the proxy's answer."""
+    security = {"ssl": stack.proxy.trusted, "server_hostname": DOMAIN} if tls else {}
+    port = stack.proxy.port if tls else stack.proxy.http
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, **security)
+    writer.write(sent)
+    async with asyncio.timeout(5):
+        line = await reader.readline()
+    writer.close()
+    return line
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_a_head_has_eight_kilobytes_at_most(stack: Stack, tls: bool) -> None:
+    head = f"GET {BALANCE} HTTP/1.1\r\nHost: {DOMAIN}\r\nX: ".encode()
+    allowed = await first_line(stack, head + b"x" * (8150 - len(head)) + b"\r\n\r\n", tls=tls)
+    assert allowed.split()[1] == (b"401" if tls else b"301"), allowed
+    assert (await first_line(stack, head + b"x" * 8200, tls=tls)).split()[1] == b"431", "refused before it is complete"
+
+
+async def test_the_proxy_speaks_no_http_2_that_could_multiply_what_a_connection_takes(stack: Stack) -> None:
+    offer = ssl.create_default_context(cadata=stack.proxy.authority)
+    offer.set_alpn_protocols(["h2", "http/1.1"])
+    _, writer = await asyncio.open_connection("127.0.0.1", stack.proxy.port, ssl=offer, server_hostname=DOMAIN)
+    assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+    writer.close()
+
+
+@pytest.mark.parametrize("kind", ["many short fields", "plain, HTTP/2"])
+async def test_a_crowd_costs_the_proxy_little_and_others_are_answered(stack: Stack, kind: str) -> None:
+    """The short form of `make soak ARGS=crowd`."""
+    opened = await crowd.gather(stack.proxy, crowd.KINDS[kind], 60)
+    report = crowd.Report(kind, len(opened))
+    await crowd.others(stack.proxy, 0.3, report)
+    for writer in opened:
+        writer.transport.abort()
+    assert len(opened) == 60
+    assert set(report.statuses) == {"401"}
+
+
+def test_the_memory_of_the_proxy_is_enough_for_all_its_connections() -> None:
+    proxy = stack_service()
+    memory, files = MEGABYTE * 1024, proxy["ulimits"]["nofile"]
+    assert (proxy["mem_limit"], proxy["environment"]["GOMEMLIMIT"]) == ("1g", "900MiB")
+    assert 100 * MEGABYTE + files * crowd.CONNECTION < memory
+
+
+@pytest.mark.parametrize("name", ["web", "websecure", "grafana", "prometheus", "metrics"])
+def test_each_door_of_the_proxy_ends_what_does_not_finish(name: str) -> None:
+    door = yaml.safe_load((FILES / "traefik.yml").read_text())["entryPoints"][name]
+    assert door["transport"]["respondingTimeouts"] == {
+        "readTimeout": "15s",
+        "writeTimeout": "60s",
+        "idleTimeout": "60s",
+    }
+
+
 async def test_a_deployment_of_the_gateways_fails_no_request(stack: Stack) -> None:
     """One after the other is stopped and started, as docker compose does it, under load."""
     statuses: list[int] = []
@@ -406,7 +401,7 @@ async def test_a_spend_that_may_have_been_made_is_not_sent_again() -> None:
 
     servers = [await asyncio.start_server(cut, "127.0.0.1", 0) for _ in range(2)]
     urls = [f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}" for server in servers]
-    proxy = _Traefik(urls, patience="1s")
+    proxy = Traefik(urls, patience="1s")
     await asyncio.to_thread(proxy.__enter__)
     try:
         async with proxy.client() as service:
