@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import shutil
 import socket
 import ssl
@@ -77,7 +78,7 @@ class Traefik(ServerProcess):
 
     def command(self) -> list[str]:
         service = stack_service()
-        files = service["ulimits"]["nofile"]
+        files = min(service["ulimits"]["nofile"], resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         environment = [f"DOMAIN={DOMAIN}", "TLS_CERTIFICATE=file", f"GOMEMLIMIT={service['environment']['GOMEMLIMIT']}"]
         program = Path(sys.executable).with_name("traefik")
         configuration = f"--configFile={self.directory / 'traefik.yml'}"

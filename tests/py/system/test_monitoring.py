@@ -60,7 +60,7 @@ EXPORTERS = {
         "pgbouncer_pools_server_idle_connections",
     },
     "oliver006/redis_exporter:v1.80.0-alpine": {"redis_up", "redis_memory_max_bytes", "redis_memory_used_bytes"},
-    "traefik:v3.7.15": {"traefik_entrypoint_requests_total"},
+    "traefik:v3.7.15": {"traefik_entrypoint_requests_total", "traefik_open_connections"},
 }
 OF_PROMETHEUS = {"up", "ALERTS"}
 OF_MAINTENANCE = {
