@@ -64,14 +64,10 @@ async def _keep_connected(lane: Lane, url: str) -> None:
     while True:
         try:
             owner = await psycopg.AsyncConnection.connect(
-                pins.conninfo(url),
+                pins.conninfo(url, tcp_user_timeout=int(LOST_AFTER * 1000)),
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT,
                 application_name=f"mana-gateway {lane.name}",
-                tcp_user_timeout=int(LOST_AFTER * 1000),
-                keepalives_idle=30,
-                keepalives_interval=5,
-                keepalives_count=2,
             )
         except (psycopg.Error, OSError) as error:
             _log.warning("database_unreachable", lane=lane.name, error=type(error).__name__)

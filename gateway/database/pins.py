@@ -64,6 +64,12 @@ PINS = {
 # A deploy takes its time and limits its own waits. The gateway's limits are those of its role.
 _OF_ADMINISTRATORS = {"lock_timeout": "0", "idle_in_transaction_session_timeout": "60000"}
 
+# When a server that has vanished without a word is given up: after 40 seconds. The network of the machine would
+# wait for two hours if nothing is on its way to the server, and for a quarter of an hour if something is.
+ALIVE = {
+    "keepalives": 1, "keepalives_idle": 30, "keepalives_interval": 5, "keepalives_count": 2, "tcp_user_timeout": 40_000,
+}  # fmt: skip
+
 # What a libpq variable may still say.
 KEPT = frozenset({"PGPASSWORD", "PGPASSFILE", "PGSERVICEFILE", "PGSYSCONFDIR"})
 # Libpq sends these as settings of the session, but lists them nowhere.
@@ -105,7 +111,7 @@ def conninfo(url: str, **parameters: Any) -> str:
     hosts = str(given.get("host") or given.get("hostaddr") or "")
     if "," in hosts and "target_session_attrs" not in given and "service" not in given:
         parameters["target_session_attrs"] = "primary"  # the one of several that can be written to
-    return make_conninfo(url, **{"client_encoding": "UTF8", **parameters})
+    return make_conninfo(url, **{"client_encoding": "UTF8", **ALIVE, **parameters})
 
 
 def for_gateways() -> list[Statement]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import socket
 from contextlib import ExitStack
 from uuid import UUID
 
@@ -13,11 +14,16 @@ import pytest
 from gateway.api.table import ROUTES
 from gateway.database.connections import LOST_AFTER, MAX_REPLY, connected, keeps_statements
 from gateway.database.lanes import Lane
+from gateway.operate import connecting
 from harness.clients import Service, Session, assert_problem
 from harness.databases import Cluster, Database
 from harness.places import ROOT
 from harness.servers import PgBouncer
-from harness.waiting import together
+from harness.waiting import together, until
+
+# Of a connection to a peer that vanishes: seconds until it is asked for a sign, between two questions, and how many
+# of them; and milliseconds in which it has to acknowledge what is sent.
+KERNELS = (socket.SO_KEEPALIVE, socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
 
 END_ALL = """
 select count(pg_terminate_backend(pid)) from pg_stat_activity
@@ -220,3 +226,52 @@ async def test_statements_are_prepared_where_they_stay(cluster: Cluster, databas
             for _ in range(2):
                 async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
                     assert await keeps_statements(connection) == kept
+
+
+# ---------------------------------------------------------------- a peer that vanishes without a word
+
+
+def kernels(connection: psycopg.AsyncConnection | psycopg.Connection) -> list[int]:
+    """What the kernel does for this connection."""
+    with socket.fromfd(connection.fileno(), socket.AF_INET, socket.SOCK_STREAM) as duplicate:
+        first = duplicate.getsockopt(socket.SOL_SOCKET, KERNELS[0])
+        return [first, *(duplicate.getsockopt(socket.IPPROTO_TCP, option) for option in KERNELS[1:])]
+
+
+async def test_the_kernel_gives_a_vanished_server_up(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[psycopg.AsyncConnection] = []
+    connect = psycopg.AsyncConnection.connect
+
+    async def kept(*arguments: object, **options: object) -> psycopg.AsyncConnection:
+        opened.append(await connect(*arguments, **options))  # type: ignore[arg-type]
+        return opened[-1]
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", kept)
+    lane = Lane("quick", 1, 10)
+    slow = f"{database.gateway_url}?keepalives=0&keepalives_idle=7200&tcp_user_timeout=0"
+    async with connected(lane, slow, 1):
+        await until(lambda: lane.connections)
+        assert kernels(opened[0]) == [1, 30, 5, 2, LOST_AFTER * 1000]
+    with connecting.connect(f"{database.admin_url}?keepalives=0") as administrators:
+        assert kernels(administrators) == [1, 30, 5, 2, 40_000]
+
+
+def test_the_server_gives_a_vanished_client_up(database: Database) -> None:
+    """PostgreSQL shows what the kernel does for the connection that asks."""
+    names = ("idle", "interval", "count")
+    shown = [database.query(f"show tcp_keepalives_{name}") for name in names]
+    assert shown == [[("30",)], [("5",)], [("2",)]]
+    assert database.query("show tcp_user_timeout") == [("10000",)]
+    assert database.query("show client_connection_check_interval") == [("5s",)]
+
+
+def test_the_pooler_gives_both_up() -> None:
+    lines = (ROOT / "deploy" / "services" / "pgbouncer" / "pgbouncer.ini").read_text().splitlines()
+    kept = {
+        "tcp_keepalive = 1",
+        "tcp_keepidle = 30",
+        "tcp_keepintvl = 5",
+        "tcp_keepcnt = 2",
+        "tcp_user_timeout = 10000",
+    }
+    assert kept <= set(lines)
