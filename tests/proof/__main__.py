@@ -24,6 +24,7 @@ from proof import isolation as isolating
 from proof import judge as judging
 from proof import mutants as mutating
 from proof import properties as stepping
+from proof import silence as silencing
 from proof.bank import Violation
 from proof.crashes import Crashes, crash_house
 from proof.runs import bank_house, play
@@ -167,6 +168,15 @@ def crowd(connections: int, seconds: int, kinds: tuple[str, ...]) -> None:
     for problem in problems:
         click.echo(problem)
     sys.exit(bool(problems))
+
+
+@main.command()
+def silence() -> None:
+    """Peers that vanish without a word, and when they are given up; needs root."""
+    late = silencing.soak(click.echo)
+    for line in late:
+        click.echo(line)
+    sys.exit(bool(late))
 
 
 @main.command()
