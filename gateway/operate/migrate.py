@@ -439,16 +439,17 @@ def _write_repeatables(connection: psycopg.Connection, directory: Path, finishes
     functions = sorted((directory / "functions").rglob("*.sql"))
     with _errors_named("functions and policies"), connection.transaction():
         connection.execute(LOCK_TIMEOUT)
-        connection.execute("set local check_function_bodies = off")
         written = _written(connection, directory)
         # The files name every grant, so grants of earlier releases are revoked first.
         callers = _query(connection, directory, "callers")
         _execute_returned(connection, directory, "revoke_all", written, list(ROLES))
         # The owner of a function or a view needs CREATE on its schema, in this transaction alone.
         _execute_for_each(connection, "grant create on schema {} to {}", SCHEMAS, DEFINERS)
+        connection.execute("set local check_function_bodies = off")  # they call one another
         with connection.transaction():  # a savepoint, by which stale_routines tells what no file has written
             for path in functions:
                 _write_function(connection, path, directory)
+        connection.execute("set local check_function_bodies = on")
         if not finishes:
             _grant_again(connection, directory, callers)
         # Late, because from here on clients wait until the commit.

@@ -131,9 +131,17 @@ class _Source:
         return Forked(pid, status)
 
 
+_only_one = threading.Lock()
+
+
 @cache
-def _source() -> _Source:
+def _started() -> _Source:
     return _Source()
+
+
+def _source() -> _Source:
+    with _only_one:
+        return _started()
 
 
 # ---------------------------------------------------------------- the process that is forked
