@@ -24,7 +24,9 @@ from harness.metrics import sample
 PEPPER = "a pepper for tests, as long as it must be"
 
 # For tests of races: what the fixture `either_gateway` can be.
-EVERY_GATEWAY = pytest.mark.parametrize("either_gateway", ["direct", "pgbouncer", "workers"], indirect=True)
+EVERY_GATEWAY = pytest.mark.parametrize(
+    "either_gateway", [pytest.param("direct", marks=pytest.mark.soak), "pgbouncer", "workers"], indirect=True
+)
 
 
 class Gateway:

@@ -51,7 +51,7 @@ def gateway(database: Database) -> Iterator[Gateway]:
 def either_gateway(request: pytest.FixtureRequest, database: Database, pgbouncer: PgBouncer) -> Iterator[Gateway]:
     """A gateway that reaches its database directly, and in the soak one that goes through PgBouncer.
 
-    With EVERY_GATEWAY of harness.gateways, a test runs in the gate with both and with one of two workers.
+    With EVERY_GATEWAY of harness.gateways, a test runs in the gate through PgBouncer and with two workers.
     """
     url = pgbouncer.url(database) if request.param == "pgbouncer" else database.gateway_url
     with Gateway(url, {"WORKERS": "2" if request.param == "workers" else "1"}) as running:

@@ -58,7 +58,7 @@ def connection(database: Database) -> Iterator[Connection[Any]]:
 
 
 @given(spends=SPENDS)
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_batch_of_spends_ends_as_its_calls_do_alone(connection: Connection[Any], spends: list[Spend]) -> None:
     with connection.transaction(force_rollback=True):
         twins = [_people(connection, "first"), _people(connection, "second")]

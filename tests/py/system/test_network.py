@@ -354,7 +354,7 @@ async def test_clients_that_go_away_leave_no_half_effect_and_no_connection(
 
 async def test_cuts_everywhere_lose_nothing_and_double_nothing(cluster: Cluster) -> None:
     seed = int(os.environ.get("SEED") or secrets.randbelow(2**32))
-    faults, report = await cuts.run(cluster, seed, 150)
+    faults, report = await cuts.run(cluster, seed, 80)
     print(faults, report, sep="; ")
     assert faults.committed > 5
     assert report.outcomes["unknown"] > 0, "nobody was hit"

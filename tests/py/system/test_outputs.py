@@ -34,7 +34,7 @@ OUTPUTS = {
 }
 
 
-IN_GATE = {("output full", "2"), ("all closed", "1"), ("reader gone", "1")}
+IN_GATE = {("output full", "2"), ("all closed", "1")}
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ def world(cluster: Cluster) -> Iterator[properties.World]:
         yield made
 
 
-@pytest.mark.parametrize(("machine", "examples"), [(properties.OverHttp, 10), (properties.InSql, 15)])
+@pytest.mark.parametrize(("machine", "examples"), [(properties.OverHttp, 5), (properties.InSql, 8)])
 def test_sequences_end_as_the_model_says(
     world: properties.World, machine: type[properties.Machine], examples: int
 ) -> None:

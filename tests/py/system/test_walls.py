@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -125,6 +126,7 @@ def _faults_of_arrow(module: Module, name: str) -> Iterator[str]:
         yield f"{module.name} imports {name}, which is behind a wall"
 
 
+@cache
 def _taken() -> set[str]:
     """The names of the libraries that we depend on, and of the folders at the top."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
