@@ -430,6 +430,7 @@ def test_a_setting_that_would_leak_or_hang_stops_the_start(cluster: Cluster, set
         assert lines[-1].startswith("hint:")
 
 
+@pytest.mark.soak
 def test_a_setting_that_would_leak_stops_all_workers(cluster: Cluster) -> None:
     with cluster.database() as database:
         set_for_gateway(database, "log_parameter_max_length", "-1")

@@ -308,7 +308,6 @@ def test_a_backup_whose_counts_fell_does_not_pass(shop: Shop, latest: Path) -> N
     try:
         shop.database.assert_ledger_is_sound()
         lost = r"backup \S+F did not pass: the ledger has lost something: users fell to 0, there were 1; .* is gone"
-        assert_failed(shop.mana("backup"), lost)
         assert shop.mana("ledger", "verify").exit_code == 3
         shutil.rmtree(shop.archiving.directory / "data" / "ledger")
         assert_failed(shop.mana("backup"), lost)

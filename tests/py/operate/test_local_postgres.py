@@ -162,6 +162,7 @@ def test_a_crashed_server_starts_again(directory: Path) -> None:
         assert fetch(server.url, "select count(*) from kept") == 0
 
 
+@pytest.mark.soak
 def test_the_number_of_a_dead_server_may_be_anybodys(directory: Path) -> None:
     with LocalPostgres(directory, durable=False):
         pid_file = directory / "cluster" / "data" / "postmaster.pid"
@@ -217,6 +218,7 @@ def test_the_projects_settings_are_in_force(server: LocalPostgres) -> None:
     assert fetch(server.url, "show server_encoding") == "UTF8"
 
 
+@pytest.mark.soak
 def test_a_port_that_was_taken_meanwhile_is_not_insisted_on(directory: Path) -> None:
     with LocalPostgres(directory, durable=False) as first:
         port = int(first.url.rpartition(":")[2].partition("/")[0])

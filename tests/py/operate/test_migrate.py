@@ -829,7 +829,6 @@ async def test_an_administrator_who_is_no_superuser_can_deploy_roll_back_and_ser
         by_hand = ["log_parameter_max_length = 0", "log_error_verbosity = terse"]
         for setting in by_hand:
             assert f"set in the server's configuration: {setting}" in output
-        apply(manager)
         rollback(manager)
         apply(manager)
         rollback(manager, count=None)

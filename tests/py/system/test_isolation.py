@@ -239,7 +239,7 @@ async def test_claims_of_somebody_else_are_refused_by_the_database(
 @pytest.mark.parametrize("mode", isolation.PLAN_CACHE_MODES)
 async def test_a_mixed_crowd_on_few_connections_sees_no_foreign_row(cluster: Cluster, mode: str) -> None:
     """The short form of ``make soak ARGS=isolation``."""
-    figures = await isolation.mix(cluster, mode, calls=1000, seed=7)
+    figures = await isolation.mix(cluster, mode, calls=500, seed=7)
     assert figures.shared > 0
     assert figures.looks > figures.calls.total() / 2
     assert all(figures.calls[how] for how in isolation.FAULTS)
