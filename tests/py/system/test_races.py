@@ -124,6 +124,11 @@ LOG_IN = "select api.log_in('{{}}', %(email)s, '{}', null, null, '7 days')::text
 REGISTER = "select api.register_user('{}', %(new_email)s, 'digest', null)::text"
 
 CONFIGURE = Action("configure", ADMIN, ("select (c).signup_bonus from credits.configure(200, 7) as c",))
+CHECK = Action(
+    "check the books", ADMIN,
+    # A user without an account belongs to the scenario.
+    ("select array_agg(c)::text from credits.check_ledger(false) as c where problem <> 'user_without_account'",),
+)  # fmt: skip
 MONEY = (
     Action("spend", APP, (alone("use_credits", *spend(100)),)),
     Action("spend with a key", APP, (alone("use_credits", *spend(100, "'k'")),)),
@@ -162,6 +167,7 @@ TOKEN = (
 
 # A user who is new is unknown to the others, so new users are paired with each other.
 PAIRS = [
+    *itertools.product(MONEY, [CHECK]),
     *itertools.combinations_with_replacement(MONEY + TOKEN, 2),
     *itertools.combinations_with_replacement((*REGISTRATION, CONFIGURE), 2),
 ]
@@ -268,6 +274,7 @@ async def test_two_transactions_end_as_if_one_came_after_the_other(
         await judge.judge(chance.choice(twice))
     stepped.query("delete from auth.users where id not in (select user_id from credits.balances)")
     stepped.assert_ledger_is_sound()
+    assert stepped.query("select * from credits.check_ledger(false)") == [], "a check remembers what was not there"
     with stepped.connect() as connection:  # the books of all pairs so far would take longer to check than a pair
         connection.execute("set session_replication_role = replica")
-        connection.execute("truncate auth.users cascade")
+        connection.execute("truncate auth.users, credits.ledger_checks cascade")
