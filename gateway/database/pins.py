@@ -12,7 +12,7 @@ would lead a tool elsewhere, or make it fail, without a word in the URL.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, LiteralString, TypeAlias
 
 from psycopg import pq
@@ -62,7 +62,7 @@ PINS = {
     "debug_print_plan": "off",
 }
 # A deploy takes its time and limits its own waits. The gateway's limits are those of its role.
-_OF_ADMINISTRATORS = {"lock_timeout": "0", "idle_in_transaction_session_timeout": "60000"}
+_OF_ADMINISTRATORS = {"statement_timeout": "0", "lock_timeout": "0", "idle_in_transaction_session_timeout": "60000"}
 
 # When a server that has vanished without a word is given up: after 40 seconds. The network of the machine would
 # wait for two hours if nothing is on its way to the server, and for a quarter of an hour if something is.
@@ -93,6 +93,14 @@ _PIN_DURABLE: LiteralString = """
 select set_config(name, 'on', false)
   from pg_settings
  where name = 'synchronous_commit' and setting not in ('on', 'remote_apply')
+"""
+_OF_PROGRAMS: LiteralString = """
+select s.name, p.value
+  from unnest(%s::text[], %s::text[]) as p (name, value)
+  join pg_settings as s on s.name = p.name
+ where s.context = 'user' or has_parameter_privilege(s.name, 'set')
+union all
+values ('role', 'none')
 """
 _UNPINNED: LiteralString = """
 select s.name, p.value, s.setting
@@ -128,6 +136,16 @@ def for_administrators(url: str) -> list[Statement]:
     asked = re.search(r"\brole\s*=", str(conninfo_to_dict(url).get("options") or ""))
     role: list[Statement] = [] if asked else [(_NO_ROLE, ())]
     return [(_NO_TIMEOUT, ()), (_FIRST, ()), *role, *_pins(pins), (_UNPINNED, _columns(pins))]
+
+
+def for_programs() -> Statement:
+    """What returns the settings, name and value, that this role can ask this server for when it connects."""
+    return _OF_PROGRAMS, _columns(PINS | _OF_ADMINISTRATORS)
+
+
+def options(settings: Iterable[tuple[str, str]]) -> str:
+    """Settings as libpq's parameter ``options`` takes them."""
+    return " ".join("-c " + re.sub(r"([\s\\])", r"\\\1", f"{name}={value}") for name, value in settings)
 
 
 def _pins(pins: Mapping[str, str]) -> list[Statement]:

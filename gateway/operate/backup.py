@@ -112,7 +112,7 @@ class Server:
     port: int
     user: str
     database: str
-    password: str = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)  # libpq's, for pgBackRest: the password, and what it sets first
 
     @classmethod
     async def at(cls, url: str) -> Self:
@@ -124,6 +124,7 @@ class Server:
             )
             data, sockets, archives, port = await cursor.fetchone() or ("", "", "", 0)
             info = connection.info
+            environment = {"PGOPTIONS": await _options(connection), "PGPASSWORD": info.password}
             directories = [name.strip() for name in sockets.split(",") if name.strip().startswith("/")]
             if archives == "off":
                 raise OperatorError(
@@ -132,7 +133,7 @@ class Server:
                 )
             if not directories:
                 raise OperatorError("the server has no Unix socket", hint="set unix_socket_directories")
-            return cls(Path(data), directories[0], port, info.user, info.dbname, info.password)
+            return cls(Path(data), directories[0], port, info.user, info.dbname, environment)
 
     def options(self) -> list[str]:
         """pgBackRest's options."""
@@ -161,9 +162,10 @@ class PgBackRest:
             given["PGBACKREST_REPO1_CIPHER_PASS"] = passphrase
         return cls(account_for(data), {**given, **_QUIET})
 
-    async def __call__(self, command: str, *options: str, password: str = "") -> str:
-        """Run a command; returns its standard output. Raises OperatorError with its message."""
-        environment = {**self.environment, **({"PGPASSWORD": password} if password else {})}
+    async def __call__(self, command: str, *options: str, server: Server | None = None) -> str:
+        """Run a command, on a server if need be; returns its standard output. Raises OperatorError with its message."""
+        environment = {**self.environment, **(server.environment if server else {})}
+        options = (*(server.options() if server else ()), *options)
         line = ["pgbackrest", f"--stanza={STANZA}", *options, command]
         try:
             code, output, errors = await _run(self.account, line, environment)
@@ -216,11 +218,11 @@ async def take(url: str, settings: Maintenance, report: Report) -> Backup:
     pgbackrest = PgBackRest.on(server.data, settings.passphrase)
     began = time.monotonic()
     # Does nothing when the stanza exists.
-    await pgbackrest("stanza-create", *server.options(), password=server.password)
+    await pgbackrest("stanza-create", server=server)
     marks = await _marks_now(url, settings.data_dir, await pgbackrest.backups())
     # keep() applies the retention later.
     options = ["--type=full", "--no-expire-auto", f"--annotation={MARKS}={marks}"]
-    await pgbackrest("backup", *server.options(), *options, password=server.password)
+    await pgbackrest("backup", *options, server=server)
     taken = (await pgbackrest.backups())[-1]
     report(f"backup {taken}, in {_seconds(began)}")
     return taken
@@ -380,8 +382,9 @@ async def _check_pages(account: Account, data: Path, url: str) -> None:
     async with await connect_async(url) as connection:
         cursor = await connection.execute("select from pg_extension where extname = 'amcheck'")
         installed = await cursor.fetchone() is not None
+        pinned = make_conninfo(url, options=await _options(connection))
     try:
-        command = [str(binaries_for(data) / "pg_amcheck"), "--install-missing", "--heapallindexed", "--jobs=2", url]
+        command = [str(binaries_for(data) / "pg_amcheck"), "--install-missing", "--heapallindexed", "--jobs=2", pinned]
         code, output, errors = await _run(account, command, {})
     finally:
         if not installed:
@@ -476,6 +479,12 @@ def interruptible(work: Coroutine[Any, Any, T]) -> T:
 def gigabytes(size: int) -> str:
     """A number of bytes, as people read it."""
     return f"{size / 2**30:.2f} GB" if size >= 2**30 else f"{size / 2**20:.1f} MB"
+
+
+async def _options(connection: psycopg.AsyncConnection[Any]) -> str:
+    """What another program sets when it connects as this connection's role."""
+    cursor = await connection.execute(*pins.for_programs())
+    return pins.options(await cursor.fetchall())
 
 
 async def _run(account: Account, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:

@@ -26,6 +26,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Self
+from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
@@ -259,7 +260,7 @@ class LocalPostgres:
 
 
 def _url(user: str, password: str, port: int, database: str) -> str:
-    return f"postgresql://{user}:{password}@127.0.0.1:{port}/{database}"
+    return f"postgresql://{user}:{password}@127.0.0.1:{port}/{quote(database, safe='')}"
 
 
 def _quoted(value: str) -> str:

@@ -192,6 +192,9 @@ def killable_cluster() -> Iterator[tuple[LocalPostgres, Cluster]]:
         server.remove()
 
 
+ODD_NAME = "my db/100%'\\\""  # what libpq takes as the name of a database
+
+
 class Archiving:
     """A server that archives its WAL as postgres/production.conf says, and its encrypted repository.
 
@@ -227,7 +230,9 @@ class Archiving:
         self.settings = {
             **archive, "wal_level": "replica", "unix_socket_directories": f"{self.directory}/socket", **(settings or {})
         }  # fmt: skip
-        self.server = LocalPostgres(self.directory / "server", durable=durable, settings=self.settings)
+        self.server = LocalPostgres(
+            self.directory / "server", durable=durable, settings=self.settings, database=ODD_NAME
+        )
 
     @property
     def environment(self) -> dict[str, str]:

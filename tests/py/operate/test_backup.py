@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from psycopg import sql
 
 from gateway.operate import backup, maintain, migrate
 from gateway.operate.cli import main
@@ -33,7 +35,7 @@ from gateway.operate.postgres_processes import account_for
 from gateway.operate.postgres_programs import binaries_for
 from gateway.problems import OperatorError
 from gateway.settings.maintenance import load_maintenance
-from harness.databases import Archiving, Database
+from harness.databases import ODD_NAME, Archiving, Database
 from harness.gateways import command_line
 from harness.metrics import sample
 from harness.places import ROOT
@@ -136,10 +138,31 @@ def shop() -> Iterator[Shop]:
         yield shop
 
 
+@contextlib.contextmanager
+def hostile(database: Database) -> Iterator[None]:
+    """For a while each new session begins with settings under which no program of PostgreSQL's could work."""
+    with psycopg.connect(database.admin_url, autocommit=True) as connection:
+        target = sql.SQL("alter database {} ").format(sql.Identifier(connection.info.dbname))
+        connection.execute("create role powerless")
+        settings = {
+            "statement_timeout": "1ms", "default_transaction_read_only": "on", "search_path": "auth",
+            "standard_conforming_strings": "off", "bytea_output": "escape", "quote_all_identifiers": "on",
+            "datestyle": "sql", "role": "powerless",
+        }  # fmt: skip
+        for name, value in settings.items():
+            connection.execute(target + sql.SQL("set {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+        try:
+            yield
+        finally:
+            connection.execute(target + sql.SQL("reset all"))
+            connection.execute("drop role powerless")
+
+
 @pytest.fixture(scope="module")
 def first(shop: Shop) -> subprocess.CompletedProcess[str]:
-    """What `mana backup` said of the first one."""
-    return mana("backup", environment=shop.archiving.environment)
+    """What `mana backup` said of the first one, of a database whose settings would break it."""
+    with hostile(shop.database):
+        return mana("backup", environment=shop.archiving.environment)
 
 
 @pytest.fixture(scope="module")
@@ -202,17 +225,16 @@ def test_the_passphrase_is_on_no_command_line_and_in_no_log(shop: Shop, latest: 
 
 def test_any_second_can_be_restored(shop: Shop, moment: datetime) -> None:
     """Into the place of a new server, with a configuration of pgBackRest that has the passphrase itself."""
-    other = LocalPostgres(shop.archiving.directory / "other", settings={"archive_mode": "off"})
-    (shop.archiving.directory / "other").mkdir(mode=0o711)
-    data = shop.archiving.directory / "other" / "cluster" / "data"
+    directory = shop.archiving.directory / "other"
+    other = LocalPostgres(directory, settings={"archive_mode": "off"}, database=ODD_NAME)
+    directory.mkdir(mode=0o711)
+    data = directory / "cluster" / "data"
     done = shop.mana(
         "restore", "--to", moment.isoformat(), str(data),
         PGBACKREST_CONFIG=str(shop.archiving.server_conf), BACKUP_PASSPHRASE="",
     )  # fmt: skip
     assert done.exit_code == 0, done.stderr
-    (shop.archiving.directory / "other" / "password").write_text(
-        (shop.archiving.server.directory / "password").read_text()
-    )
+    (directory / "password").write_text((shop.archiving.server.directory / "password").read_text())
     with other:
         restored = Database(other.url, other.url)
         wait(lambda: restored.query("select pg_is_in_recovery()") == [(False,)])
@@ -280,7 +302,7 @@ def test_a_damaged_page_is_found(shop: Shop, latest: Path) -> None:
         whole = file.read(4096)
         file.seek(8192 + 4096)
         file.write(bytes(byte ^ 0x55 for byte in whole))
-    with pytest.raises(OperatorError, match=r"pg_amcheck: btree index \"mana\.credits\.transactions_pkey\""):
+    with pytest.raises(OperatorError, match=r"pg_amcheck: btree index \"my db/.+\.credits\.transactions_pkey\""):
         backup.interruptible(
             backup.check(backup.PgBackRest.on(latest, ""), latest, shop.archiving.server.url, lambda _: None)
         )
