@@ -233,6 +233,7 @@ def _locked(url: str) -> Iterator[psycopg.Connection]:
     """
     deadline = time.monotonic() + OTHER_DEPLOY_AWAITED_FOR
     with connect(url) as keeper:
+        _refuse_standby(keeper)
         _make_deploy_schema(keeper)
         _lock_deploys(keeper, deadline)
         with connect(url) as connection:
@@ -241,6 +242,13 @@ def _locked(url: str) -> Iterator[psycopg.Connection]:
             _await(deadline, lambda: connection.execute(_OTHERS_AT_WORK, (AT_WORK, FORMER_LOCK)).fetchone() is None)
             connection.execute("select pg_try_advisory_lock(%s)", (FORMER_LOCK,))
             yield connection
+
+
+def _refuse_standby(connection: psycopg.Connection) -> None:
+    if connection.execute("select where pg_is_in_recovery()").fetchone() is not None:
+        raise OperatorError(
+            "the server is a standby, and a deploy has to write", hint="name its primary in DATABASE_ADMIN_URL"
+        )
 
 
 def _make_deploy_schema(connection: psycopg.Connection) -> None:

@@ -12,10 +12,20 @@ from harness.databases import Cluster
 SPELLINGS = ("Ivan@example.com", "IVAN@EXAMPLE.COM", "ivan@example.com")
 
 
-def test_a_turkish_database_has_no_second_ivan(cluster: Cluster) -> None:
-    with cluster.database(migrated=False, locale="locale_provider icu icu_locale 'tr-TR'") as database:
-        migrate.apply(database.admin_url, lambda _: None)
-        assert database.query("select lower('I') = 'i'") == [(False,)]
+@pytest.mark.parametrize(
+    ("locale", "lower"),
+    [
+        ("locale_provider icu icu_locale 'tr-TR'", "ıä"),
+        pytest.param("locale_provider icu icu_locale 'de-DE'", "iä", marks=pytest.mark.soak),
+        pytest.param("locale 'C.UTF-8'", "iä", marks=pytest.mark.soak),
+        pytest.param("locale 'C'", "iÄ", marks=pytest.mark.soak),
+    ],
+)
+def test_no_database_has_a_second_ivan(cluster: Cluster, locale: str, lower: str) -> None:
+    with cluster.database(migrated=False, locale=locale) as database:
+        for _ in range(2):
+            migrate.apply(database.admin_url, lambda _: None)
+        assert database.query("select lower('IÄ')") == [(lower,)]
         register = "select email from auth.register_user(%s, 'digest')"
         assert database.query(register, "IVAN@example.com") == [("ivan@example.com",)]
         for spelling in SPELLINGS:
@@ -25,6 +35,7 @@ def test_a_turkish_database_has_no_second_ivan(cluster: Cluster) -> None:
                 log_in = "select session_id is not null from auth.log_in(%s, 'digest', null, null, '1 day')"
                 assert database.query(log_in, given) == [(True,)]
         database.query("select auth.set_role(%s, 'admin')", SPELLINGS[0])
+        assert database.query(register, new_email("ÄRGER@example.com")) == [("ärger@example.com",)]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@
 --
 -- Locks   the user's row against being closed meanwhile.
 -- Raises  PT400 invalid_request    the detail names the field
+--         25006 read_only_sql_transaction
 create or replace function auth.log_in(
     p_email text, p_password_digest text, p_device_id text, p_device_name text, p_ttl interval
 )
@@ -50,7 +51,11 @@ begin
     v_hash := coalesce(v_hash, '$2a$' || lpad(_auth.password_cost()::text, 2, '0') || '$' || repeat('.', 53));
     v_right := extensions.crypt(p_password_digest, v_hash) = v_hash;
     if v_user.id is null then
-        -- A wrong password is recorded, and its commit waits for the disk: so does this one.
+        -- A wrong password is recorded, and its commit waits for the disk: so does this one. Where nothing can be
+        -- recorded, both fail alike.
+        if current_setting('transaction_read_only') = 'on' then
+            raise read_only_sql_transaction using message = 'a login has to write';
+        end if;
         perform pg_logical_emit_message(true, 'mana', 'login_failed');
         return null;
     end if;

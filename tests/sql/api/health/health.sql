@@ -1,7 +1,7 @@
 -- api.health: what the gateway refuses to start with.
 begin;
 \ir ../../setup.psql
-select plan(21);
+select plan(24);
 
 create function tap.health_with(p_setting text default null, p_value text default null)
 returns text
@@ -61,8 +61,17 @@ select unhealthy_ok(
 select unhealthy_ok(
     'log_error_verbosity', 'default', 'log_error_verbosity must be terse: details quote the values of rows'
 );
-select unhealthy_ok('statement_timeout', '0', 'statement_timeout must be set for the gateway''s role');
-select unhealthy_ok('lock_timeout', '0', 'lock_timeout must be set for the gateway''s role');
+select unhealthy_ok('statement_timeout', '0', 'statement_timeout must be 1 second at least for the gateway''s role');
+select unhealthy_ok(
+    'statement_timeout', '999ms', 'statement_timeout must be 1 second at least for the gateway''s role'
+);
+select unhealthy_ok('lock_timeout', '0', 'lock_timeout must be 50 milliseconds at least for the gateway''s role');
+select unhealthy_ok('lock_timeout', '49ms', 'lock_timeout must be 50 milliseconds at least for the gateway''s role');
+select is(
+    array[problem_with('statement_timeout', '1s'), problem_with('lock_timeout', '50')],
+    array_fill((200, '{"problems": []}'::jsonb, null::json)::text, array[2]),
+    'these bounds are allowed'
+);
 select unhealthy_ok('password_encryption', 'md5', 'password_encryption must be scram-sha-256');
 select unhealthy_ok('transaction_read_only', 'on', 'default_transaction_read_only must be off for the gateway''s role');
 select unhealthy_ok(

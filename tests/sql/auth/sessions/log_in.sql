@@ -1,7 +1,7 @@
 -- auth.log_in
 begin;
 \ir ../../setup.psql
-select plan(38);
+select plan(40);
 
 select make_users('ada', 'bob', 'cleo', 'dora', 'emil');
 update auth.users set disabled_at = base.clock() where id = id_of('bob');
@@ -154,6 +154,20 @@ select isnt(
       (1, interval '0', 'the shortest of each are taken'), (255, '100 years', 'so are the longest')
   ) as c (length, ttl, description);
 reset role;
+
+
+-- Where nothing can be written
+
+savepoint read_only;
+set local transaction_read_only = on;
+set local role mana_api;
+select throws_ok(
+           format('select auth.log_in(%L, %L, null, null, %L)', address, 'wrong', '1 day'), '25006', null, description
+       )
+  from (values
+      (email_of('ada'), 'a wrong password cannot be noted'), (email_of('nobody'), 'an unknown address fails alike')
+  ) as c (address, description);
+rollback to savepoint read_only;
 
 
 -- What it costs
