@@ -123,11 +123,14 @@ def races(seconds: int, seed: int) -> None:
 
 
 @main.command()
+@click.option(
+    "--level", "levels", multiple=True, type=click.Choice(setting.LEVELS), default=setting.LEVELS, help="all without it"
+)
 @click.option("--sample", type=int, help="so many settings, drawn; all of them without it")
 @click.option("--seed", default=1, show_default=True)
-def hostile(sample: int | None, seed: int) -> None:
+def hostile(levels: tuple[str, ...], sample: int | None, seed: int) -> None:
     """Each setting of PostgreSQL at its worst: all goes right, or is refused with a line."""
-    sys.exit(bool(setting.soak(sample, seed)))
+    sys.exit(bool(setting.soak(levels, sample, seed)))
 
 
 @main.command()
