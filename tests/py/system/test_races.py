@@ -1,7 +1,7 @@
 """Races: any two transactions about one user end as if one had come after the other, however they are interleaved.
 
 All orders of the calls and ends of each two transactions are tried; of the pairs that do not both move or read
-credits while a grant is due, the gate tries a fifth. Of the ways to leave a transaction at a point inside of a
+credits while a grant is due, the gate tries a tenth. Of the ways to leave a transaction at a point inside of a
 function while the other one runs as far as it can, a few are drawn. ``make soak`` tries all pairs and all of these
 ways, then draws from those that switch once more until its time is over.
 """
@@ -23,7 +23,7 @@ from proof.stepper import Action, Outcome, Schedule, Stepper, by_statement, into
 
 SEED = os.environ.get("SOAK_SEED", "1")
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))
-DRAWN = 4  # schedules a pair that lead into functions, when there is no time for all
+DRAWN = 3  # schedules a pair that lead into functions, when there is no time for all
 
 # A user without an account, and one with two sessions, the second refreshed a moment ago, and 150 credits. The account
 # was opened long enough ago for a daily grant, unless test.due says otherwise.
@@ -251,7 +251,7 @@ class Judge:
 @pytest.mark.parametrize(
     ("pair", "due"),
     [
-        pytest.param(*case, marks=pytest.mark.soak if compete_little(*case) and number % 5 else ())
+        pytest.param(*case, marks=pytest.mark.soak if compete_little(*case) and number % 10 else ())
         for number, case in enumerate(CASES)
     ],
     ids=lambda value: " - ".join(map(str, value)) if isinstance(value, tuple) else None,
