@@ -15,8 +15,8 @@ from harness.databases import Database
 
 
 @contextlib.contextmanager
-def backend_login(database: Database, apps: Sequence[str] = ("*",)) -> Iterator[str]:
-    """The URL of a trusted backend: a login role in mana_backend with a table ``shop.orders`` of its own.
+def backend_login(database: Database, apps: Sequence[str] = ("*",), schema: str = "shop") -> Iterator[str]:
+    """The URL of a trusted backend: a login role in mana_backend with a table ``orders`` in a schema of its own.
 
     It is bound to ``apps``, if there are any.
     """
@@ -25,8 +25,10 @@ def backend_login(database: Database, apps: Sequence[str] = ("*",)) -> Iterator[
         connection.execute(f"create role {name} login password '{password}' in role mana_backend".encode())
         if apps:
             connection.execute("select credits.bind_backend(%s, %s)", (name, list(apps)))
-        connection.execute(f"create schema shop authorization {name}; set role {name}".encode())
-        connection.execute("create table shop.orders (user_id uuid not null, transaction_id uuid not null)")
+        connection.execute(f"create schema {schema} authorization {name}; set role {name}".encode())
+        connection.execute(
+            f"create table {schema}.orders (user_id uuid not null, transaction_id uuid not null)".encode()
+        )
     parts = urlsplit(database.admin_url)
     try:
         yield urlunsplit(parts._replace(netloc=f"{name}:{password}@{parts.netloc.rpartition('@')[2]}"))

@@ -567,6 +567,9 @@ select 'an order without its spend', o.transaction_id::text
 union all
 select 'verify_ledger: ' || v.problem, coalesce(v.transaction_id, v.user_id)::text
   from credits.verify_ledger() as v
+union all
+select 'check_ledger: ' || c.problem, coalesce(c.transaction_id, c.user_id)::text
+  from credits.check_ledger(p_full => false) as c
 """
 
 _LOST = """

@@ -334,7 +334,19 @@ class AsGateway(Sql):
 
 
 class AsBackend(Sql):
-    """A trusted backend: it says for whom it acts, then calls, all in its own transaction."""
+    """A trusted backend: it says for whom it acts, then calls, all in its own transaction.
+
+    ``elsewhere`` is one of another app.
+    """
+
+    def __init__(self, url: str, elsewhere: AsBackend | None = None) -> None:
+        super().__init__(url)
+        self._elsewhere = elsewhere
+
+    async def close(self) -> None:
+        await super().close()
+        if self._elsewhere:
+            await self._elsewhere.close()
 
     async def _act(self, user: User, statement: str, *arguments: object) -> Answer:
         return await self._rows(self._acting(user), (statement, arguments))
@@ -392,7 +404,18 @@ class AsBackend(Sql):
             await self._rows(self._acting(user))
             return await self.nobody()
 
+        async def from_another_app() -> Answer:
+            assert self._elsewhere
+            answer = await self._elsewhere.transactions(user, REMEMBERED)
+            return Answer("a spend of another app", answer.text) if user.mark in answer.text else answer
+
+        async def for_another_app() -> Answer:
+            assert self._elsewhere
+            return await self._elsewhere.use(user, user.spend())
+
         return {
+            "listing from another app": ("ok", from_another_app),
+            "spending for another app": ("app_not_allowed", for_another_app),
             "acting outside of a transaction": ("authentication_required", outside_of_a_transaction),
             "acting for two": ("ok", lambda: self._rows(self._acting(other), listing, self._acting(user), listing)),
             "acting for a stranger": (
@@ -574,7 +597,8 @@ async def mix(cluster: Cluster, mode: str, calls: int, seed: int, seconds: float
         look = {"server_reset_query": "select test.look_for_leaks()", "server_reset_query_always": "1"}
         with (
             backend_login(database) as backend_url,
-            PgBouncer(cluster, SERVER_CONNECTIONS, logins=[backend_url], settings=look) as pooler,
+            backend_login(database, ["elsewhere"], "elsewhere") as elsewhere_url,
+            PgBouncer(cluster, SERVER_CONNECTIONS, logins=[backend_url, elsewhere_url], settings=look) as pooler,
             Gateway(pooler.url(database), {"JWT_ACCESS_TOKEN_EXPIRY": "7d", "LOG_LEVEL": "error"}) as gateway,
             database.connect() as holder,
             holder.transaction(),
@@ -585,7 +609,10 @@ async def mix(cluster: Cluster, mode: str, calls: int, seed: int, seconds: float
                 doors: list[tuple[str, Door]] = [("http", Http(service)) for _ in range(CLIENTS["http"])]
                 for door in (
                     *(AsGateway(pooler.url(database)) for _ in range(CLIENTS["gateway"])),
-                    *(AsBackend(pooler.through(backend_url)) for _ in range(CLIENTS["backend"])),
+                    *(
+                        AsBackend(pooler.through(backend_url), AsBackend(pooler.through(elsewhere_url)))
+                        for _ in range(CLIENTS["backend"])
+                    ),
                 ):
                     stack.push_async_callback(door.close)
                     assert await door.plan_cache_mode() == mode
