@@ -82,10 +82,11 @@ select is_empty(
 
 select is_empty(
     $$ select oid::regprocedure from our_functions
-        where pronamespace <> 'api'::regnamespace and provolatile = 'v'
-          and prolang = (select oid from pg_language where lanname = 'plpgsql')
+        where prolang = (select oid from pg_language where lanname = 'plpgsql')
+          -- What these look for, they look for in pg_catalog alone; to set the path takes longer than they do.
+          and oid not in ('_auth.request_context(text)'::regprocedure, 'api.refused(text,text,json)'::regprocedure)
           and 'search_path=pg_catalog, pg_temp' <> all(coalesce(proconfig, '{}')) $$,
-    'so has every other function in PL/pgSQL that writes'
+    'so has every other function in PL/pgSQL but two'
 );
 
 select is_empty(

@@ -1,7 +1,7 @@
 -- credits.list_purchases
 begin;
 \ir ../../setup.psql
-select plan(4);
+select plan(5);
 
 select make_users('ada', 'bob', 'cleo');
 insert into credits.purchases (user_id, id, credits, price_euro_cents, stripe_payment_intent_id, status, created_at)
@@ -37,6 +37,21 @@ select results_eq(
 );
 select auth.act_as(id_of('cleo'));
 select is_empty('select from credits.list_purchases()', 'and who bought nothing sees none');
+
+-- A long list
+reset role;
+insert into credits.purchases (user_id, id, credits, price_euro_cents, stripe_payment_intent_id, status, created_at)
+select id_of('cleo'), base.uuid_v7(at), 1, 100, 'number ' || number, 'completed', at
+  from (
+      select number, '2030-01-01 00:00Z'::timestamptz + number * interval '1 minute' as at
+        from generate_series(1, 1001) as number
+  ) as p;
+set local role mana_backend;
+select results_eq(
+    'select count(*), max(stripe_payment_intent_id), bool_and(stripe_payment_intent_id <> ''number 1'')'
+    ' from credits.list_purchases()',
+    $$ values (1000::bigint, 'number 999', true) $$, 'of 1,001 the oldest is not shown'
+);
 
 select * from finish();
 rollback;
