@@ -569,7 +569,7 @@ def _write_policies(connection: psycopg.Connection, directory: Path, written: li
         try:
             connection.execute(LOCKED_WITHIN)
             _execute_returned(connection, directory, "lock_tables", written)
-            connection.execute("set local statement_timeout to default")
+            connection.execute("set local statement_timeout = 0")
         except psycopg.errors.QueryCanceled as error:
             raise _in_use("functions and policies") from error
         for path in sorted((directory / "policies").rglob("*.sql")):

@@ -82,7 +82,8 @@ def on_server(cluster: Cluster, values: Values) -> str:
         with database.connect() as connection:
             connection.execute("load 'auto_explain'")
             for target in ("database {}", "role mana_gateway in database {}"):
-                _alter(connection, target, values)
+                if refused := _alter(connection, target, values):
+                    return refused
         return use(database)
 
 
@@ -139,13 +140,19 @@ def in_backup(archiving: Archiving, many: Values) -> str:
     return ""
 
 
-def _alter(connection: psycopg.Connection, target: str, values: Values) -> None:
+def _alter(connection: psycopg.Connection, target: str, values: Values) -> str:
+    """Set them; returns what the server said of those that it does not take."""
+    refused = ""
     for name, value in values.items():
         shown = sql.SQL(value) if name == "search_path" else sql.Literal(value)  # type: ignore[arg-type] # no input
         statement = _of_database(connection, f"alter {target} ") + sql.SQL("set {} = {}").format(
             sql.Identifier(name), shown
         )
-        connection.execute(statement)
+        try:
+            connection.execute(statement)
+        except psycopg.Error as error:
+            refused = f"server: {error.diag.message_primary}"
+    return refused
 
 
 def _of_database(connection: psycopg.Connection, statement: str) -> sql.Composed:
@@ -161,7 +168,7 @@ def use(database: Database) -> str:
         for _ in range(2):
             migrate.apply(database.admin_url, lambda _: None)
     except OperatorError as error:
-        return f"deploy: {error}"
+        return f"deploy: {str(error).splitlines()[0]}"
     if refused := serve(database):
         return refused
     with connect(database.admin_url) as connection:

@@ -766,13 +766,16 @@ def test_default_privileges_that_would_give_new_objects_away_stop_a_deploy(clust
     assert schema(cluster, empty) == before
 
 
-def test_a_deploy_looks_for_nothing_in_the_search_path_of_its_database(
+def test_a_deploy_depends_neither_on_the_search_path_nor_on_the_limits_of_its_database(
     cluster: Cluster, empty: Database, fresh: str
 ) -> None:
-    empty.query(f"alter database {empty.name} set search_path = auth, credits, public")
-    apply(empty)
-    apply(empty)
-    empty.query(f"alter database {empty.name} reset search_path")
+    with psycopg.connect(empty.admin_url, autocommit=True) as connection:
+        connection.execute(f"alter database {empty.name} set search_path = auth, credits, public".encode())
+        connection.execute(f"alter database {empty.name} set statement_timeout = 1".encode())
+        apply(empty)
+        apply(empty)
+        connection.execute(f"alter database {empty.name} reset search_path".encode())
+        connection.execute(f"alter database {empty.name} reset statement_timeout".encode())
     assert schema(cluster, empty) == fresh
 
 
