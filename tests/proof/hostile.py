@@ -167,7 +167,7 @@ def use(database: Database) -> str:
     try:
         for _ in range(2):
             migrate.apply(database.admin_url, lambda _: None)
-    except OperatorError as error:
+    except (OperatorError, psycopg.Error) as error:  # the command line has one line for each
         return f"deploy: {str(error).splitlines()[0]}"
     if refused := serve(database):
         return refused
