@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import socket
 import tempfile
 from pathlib import Path
@@ -17,7 +19,12 @@ def public_directory() -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port for a server that starts in a moment.
+
+    It is none of those that the system gives to outgoing connections (from 32768 on), which could take it before.
+    """
+    while True:
+        port = random.randrange(15_000, 32_768)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
