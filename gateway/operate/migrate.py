@@ -55,7 +55,7 @@ FORMER_LOCK = 0x6D616E61  # the advisory lock of deploys of release 0.1
 OTHER_DEPLOY_AWAITED_FOR = 60.0  # seconds
 LOCK_TIMEOUT: LiteralString = "set local lock_timeout = '1s'"
 LOCKED_WITHIN: LiteralString = "set local statement_timeout = '300ms'"  # for all tables, at one attempt
-TABLES_AWAITED_FOR = 5.0  # seconds, over all attempts
+TABLES_AWAITED_FOR = 20.0  # seconds, over all attempts
 PAUSE = (0.1, 0.4)  # seconds between two attempts, for clients that wait: random, so as not to fall into step with them
 
 _PACKAGED = Path(__file__).parents[1] / "_sql"
