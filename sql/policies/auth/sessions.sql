@@ -4,8 +4,8 @@ alter table auth.sessions force row level security;
 drop policy if exists "the auth functions see the rows of the users they act for" on auth.sessions;
 create policy "the auth functions see the rows of the users they act for" on auth.sessions
     for all to mana_auth
-    using (user_id = any(auth.user_ids()))
-    with check (user_id = any(auth.user_ids()));
+    using (user_id = any((select auth.user_ids())::uuid[]))
+    with check (user_id = any((select auth.user_ids())::uuid[]));
 
 revoke all on auth.sessions from public;
 grant select, insert, delete on auth.sessions to mana_auth;

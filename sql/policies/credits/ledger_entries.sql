@@ -5,8 +5,8 @@ alter table credits.ledger_entries force row level security;
 drop policy if exists "the ledger functions see the rows of the users they act for" on credits.ledger_entries;
 create policy "the ledger functions see the rows of the users they act for" on credits.ledger_entries
     for all to mana_ledger
-    using (user_id = any(auth.user_ids()))
-    with check (user_id = any(auth.user_ids()));
+    using (user_id = any((select auth.user_ids())::uuid[]))
+    with check (user_id = any((select auth.user_ids())::uuid[]));
 
 drop policy if exists "the auditor reads every row" on credits.ledger_entries;
 create policy "the auditor reads every row" on credits.ledger_entries
