@@ -221,7 +221,7 @@ class _Connection:
         if result is not None and result.status == pq.ExecStatus.TUPLES_OK:
             replies = [_reply(result, row) for row in range(calls)]
             self._lane.answered(self, replies)
-            if _TOO_LARGE in replies:
+            if any(reply is _TOO_LARGE for reply in replies):
                 _log.error("database_reply_too_large", lane=self._lane.name)
                 self._lose()  # libpq keeps the memory that it took
             return

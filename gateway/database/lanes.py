@@ -237,9 +237,9 @@ class Lane:
         ready = [
             call
             for call in self._waiting
-            if call.not_before <= now
+            if (call.statement not in at_work or call.alone or call.waits)
+            and call.not_before <= now
             and (not call.of_user or call.of_user not in on_their_way)
-            and (call.alone or call.waits or call.statement not in at_work)
             and (not exhausted or _kind(call) not in exhausted)
         ]
         if not ready:
@@ -260,10 +260,13 @@ class Lane:
 
     def _exhausted(self, loads: Sequence[_Load]) -> set[str]:
         """The kinds of call that have all the connections that they may have."""
-        at_work = Counter(kind for load in loads if (kind := _kind(load.calls[0])))
+        kinds = [kind for load in loads if (kind := _kind(load.calls[0]))]
+        if not kinds:
+            return set()
+        at_work = Counter(kinds)
         share = max(1, len(self._loads) // SHARE)
         exhausted = {kind for kind, number in at_work.items() if number >= share}
-        if at_work and at_work.total() >= max(1, len(self._loads) - self._busy):
+        if len(kinds) >= max(1, len(self._loads) - self._busy):
             exhausted |= {_WAITS, *(_kind(call) for call in self._waiting)}
         return exhausted - {""}
 
