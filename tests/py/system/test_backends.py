@@ -189,7 +189,8 @@ def test_a_second_backend_waits_for_the_balance(
 
 
 @pytest.mark.parametrize(
-    "call", ["get_balance()", "list_transactions()", "list_purchases()", "use_credits(1, 'a', 'b')"]
+    "call",
+    ["get_balance()", "list_transactions()", "find_transaction('k')", "list_purchases()", "use_credits(1, 'a', 'b')"],
 )
 def test_a_transaction_without_a_user_gets_nothing(backend: Connection, call: str) -> None:
     with pytest.raises(psycopg.Error) as error, backend.transaction():
