@@ -121,6 +121,8 @@ def in_backend(cluster: Cluster, values: Values) -> str:
                 connection.execute(spend, (30, "shop", "Zoë Ωmega", "once", '{"a": [0.1, null, "\\\\é"]}'))
         except psycopg.Error as error:
             refused = f"backend: {error.diag.message_primary or str(error).splitlines()[-1]}"
+        except UnicodeEncodeError as error:
+            refused = f"backend: its driver: {error}"
         rows = database.query("select description, metadata, amount from credits.transactions where type = 'usage'")
         assert rows == ([] if refused else [("Zoë Ωmega", {"a": [0.1, None, "\\é"]}, -30)]), (refused, rows)
         database.assert_ledger_is_sound()

@@ -1,7 +1,7 @@
 -- api.list_transactions. What is listed is in credits/list_transactions.sql.
 begin;
 \ir ../../setup.psql
-select plan(17);
+select plan(19);
 
 select make_users('ada', 'bob');
 do $$
@@ -67,6 +67,11 @@ select is((select amounts(body) from list('ada', p_key => 'key-1', p_app_id => '
 select is(
     (select amounts(body) from list('ada', 1, 1, p_key => 'key-1', p_type => 'usage')), array[-1],
     'limit, offset and type count for these as well'
+);
+select is((select amounts(body) from list('ada', p_key => 'key-1', p_type => 'bonus')), '{}', 'there is none of another type');
+select is(
+    (select amounts(body) from list('ada', p_key => 'key-1', p_before => :'next')), '{}',
+    'nor one that is not older than the last one seen'
 );
 select is((select amounts(body) from list('ada', 100)), array[-4, -3, -2, -1, 150], 'a limit of 100 is taken');
 select refused_ok(
