@@ -2,8 +2,8 @@
 --
 -- The users of this transaction, null when it has none. This reads what settings name: the doors check
 -- the seal (auth.require_users). A transaction that functions of release 0.1 have begun names its user
--- in the claims alone. Policies call it in a sub-select, which a statement evaluates once: at every row
--- a batch of 32 users would cost each of them 12 us. No SET clause: it would keep it from being inlined.
+-- in the claims alone. Policies call it in a sub-select, which a statement evaluates once, not once for
+-- each row of a batch. No SET clause: it would keep the function from being inlined.
 create or replace function auth.user_ids()
 returns uuid[]
 language sql
