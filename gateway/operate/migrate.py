@@ -46,9 +46,10 @@ from gateway.operate import catalog
 from gateway.operate.connecting import connect
 from gateway.problems import OperatorError
 
-SCHEMAS = ("base", "auth", "_auth", "credits", "_credits", "api")
-DEFINERS = ("mana_auth", "mana_ledger", "mana_api", "mana_auditor")
-ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_backend", "mana_reader")
+SCHEMAS = ("base", "auth", "_auth", "credits", "_credits", "payments", "_payments", "api")
+DEFINERS = ("mana_auth", "mana_ledger", "mana_payments", "mana_api", "mana_auditor")
+ROLES = (*DEFINERS, "mana_owner", "mana_gateway", "mana_worker", "mana_backend", "mana_reader")
+LATER_ROLES = ("mana_api", "mana_payments", "mana_worker")  # made by later migrations than the first
 MONITOR = "mana_monitor"  # what an exporter logs in as
 AT_WORK: LiteralString = "mana migrate"  # application_name of the connections that change the database
 FORMER_LOCK = 0x6D616E61  # the advisory lock of deploys of release 0.1
@@ -469,7 +470,7 @@ def _write_repeatables(connection: psycopg.Connection, directory: Path, finishes
 
 
 def _refuse_obstacles(connection: psycopg.Connection, directory: Path, *, begun: bool) -> None:
-    made = [role for role in ROLES if role != "mana_api"] if begun else []  # the migration 0009 makes that one
+    made = [role for role in ROLES if role not in LATER_ROLES] if begun else []
     if lines := [line for (line,) in _query(connection, directory, "obstacles", made)]:
         hint = (
             "restore the server's roles first (pg_dumpall --roles-only), then the database"

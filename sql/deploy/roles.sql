@@ -10,8 +10,8 @@ select r.rolname || ' must be ' || must.be as difference
  cross join lateral (values
      (r.rolsuper, 'nosuperuser'), (r.rolbypassrls, 'nobypassrls'), (r.rolcreaterole, 'nocreaterole'),
      (r.rolcreatedb, 'nocreatedb'), (r.rolreplication, 'noreplication'),
-     (r.rolcanlogin and r.rolname <> 'mana_gateway', 'nologin'),
-     (not r.rolcanlogin and r.rolname = 'mana_gateway', 'login')
+     (r.rolcanlogin and r.rolname not in ('mana_gateway', 'mana_worker'), 'nologin'),
+     (not r.rolcanlogin and r.rolname in ('mana_gateway', 'mana_worker'), 'login')
  ) as must (wrong, be)
  where $1::text[] is not null and r.rolname = any($2::text[]) and must.wrong
 union all

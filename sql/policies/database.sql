@@ -5,7 +5,7 @@ declare
     v_setting text;
 begin
     execute format('revoke all on database %I from public', current_database());
-    execute format('grant connect on database %I to mana_gateway, mana_backend, mana_reader', current_database());
+    execute format('grant connect on database %I to mana_gateway, mana_worker, mana_backend, mana_reader', current_database());
 
     -- Secrets pass through parameters, and the server quotes row values in its details: neither
     -- may reach its log. Only a superuser may set these; api.health() says what is missing.
@@ -39,6 +39,11 @@ begin
             alter role mana_gateway set search_path = pg_catalog, pg_temp;
             -- The functions lock, then read again: that takes a new snapshot for each statement.
             alter role mana_gateway set default_transaction_isolation = 'read committed';
+            alter role mana_worker set statement_timeout = '30s';
+            alter role mana_worker set lock_timeout = '5s';
+            alter role mana_worker set idle_in_transaction_session_timeout = '5s';
+            alter role mana_worker set search_path = pg_catalog, pg_temp;
+            alter role mana_worker set default_transaction_isolation = 'read committed';
             return;
         exception
             when unique_violation or internal_error then

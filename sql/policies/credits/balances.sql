@@ -15,9 +15,9 @@ create policy "the auditor reads every row" on credits.balances
 revoke all on credits.balances from public;
 grant select, insert on credits.balances to mana_ledger;
 grant update (
-    balance, free_credits_remaining, total_earned, total_spent, version, last_daily_reset_at, updated_at
+    balance, free_credits_remaining, held, total_earned, total_spent, version, last_daily_reset_at, updated_at
 ) on credits.balances to mana_ledger;
 grant select (
-    user_id, balance, free_credits_remaining, total_earned, total_spent, version,
+    user_id, balance, free_credits_remaining, held, total_earned, total_spent, version,
     last_daily_reset_at, created_at, updated_at
 ) on credits.balances to mana_auditor;

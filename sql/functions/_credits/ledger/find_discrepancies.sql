@@ -105,12 +105,15 @@ begin
                                                            else 'daily_grants' end::credits.account
                                           and s.amount > 0 and s.paid = 0 and s.grant_window is not null
                                           and s.app_id is null and s.idempotency_key is null
-                                 when 'refund' then s.counter = 'refunds'
+                                 when 'refund' then s.counter = 'refunds' and s.free = 0
+                                                    or s.counter = 'usage' and s.amount > 0 and s.app_id is not null
                                  when 'expiry' then s.counter = 'expiry' and s.amount < 0
                                  when 'adjustment' then s.counter = 'adjustments'
                              end, false)
                              or s.type <> 'bonus' and s.grant_window is not null
                        then 'type_differs_from_entries' end,
+                   case when s.paid < 0 and s.type <> 'refund' and s.balance_after < s.free_after
+                       then 'debt_without_reversal' end,
                    case when s.status <> 'completed' or s.completed_at is distinct from s.created_at
                        then 'status_differs_from_entries' end,
                    case when s.balance_after is distinct from s.balance_before + s.amount
@@ -211,7 +214,7 @@ begin
     select a.user_id, null, found.problem,
            case found.problem
                when 'value_is_missing' then 'a column that always has a value has none'
-               when 'negative_balance' then format('free %s, paid %s', a.free_credits_remaining, a.balance)
+               when 'negative_balance' then format('free %s, held %s', a.free_credits_remaining, a.held)
                when 'balance_differs_from_ledger'
                    then format('free %s, paid %s, changed %s; the last transaction says free %s, paid %s, %s',
                                a.free_credits_remaining, a.balance, a.updated_at,
@@ -247,10 +250,10 @@ begin
      ) as last
      cross join lateral unnest(array[
          case when num_nulls(
-             a.user_id, a.balance, a.free_credits_remaining, a.total_earned, a.total_spent, a.version,
+             a.user_id, a.balance, a.free_credits_remaining, a.held, a.total_earned, a.total_spent, a.version,
              a.last_daily_reset_at, a.created_at, a.updated_at
          ) > 0 then 'value_is_missing' end,
-         case when a.balance < 0 or a.free_credits_remaining < 0 then 'negative_balance' end,
+         case when a.free_credits_remaining < 0 or a.held < 0 then 'negative_balance' end,
          case when (a.free_credits_remaining, a.balance, a.updated_at)
                    is distinct from (last.free, last.paid, last.created_at)
              then 'balance_differs_from_ledger' end,

@@ -2,7 +2,7 @@
 --
 -- Spends credits, one request each for as many users, free ones first. Returns for the place of each
 -- request the receipt, or the code of a refusal; for lack of credits the receipt has nothing but the
--- amount and the balance. The users in p_granted were granted something after they had decided upon
+-- amount and, as balance_before, what can be spent. The users in p_granted were granted something after they had decided upon
 -- their expected_version.
 --
 -- The same idempotency key with the same request is a retry: nothing is charged and the first
@@ -36,10 +36,10 @@ begin
                    when earlier.id is null
                         and r.expected_version + (b.user_id = any (p_granted))::int <> b.version
                        then 'version_conflict'
-                   when earlier.id is null and r.amount > b.balance + b.free_credits_remaining
+                   when earlier.id is null and r.amount > _credits.spendable(b)
                        then 'insufficient_credits'
                end as code,
-               invalid.detail, b.balance, b.free_credits_remaining
+               invalid.detail, _credits.spendable(b) as spendable
           from unnest(p_requests) as r
           join credits.balances as b on b.user_id = r.user_id
           left join credits.transactions as earlier
@@ -81,13 +81,13 @@ begin
     select d.place, d.code,
            case
                when d.code = 'insufficient_credits' then format(
-                   'Insufficient credits: %s required, %s available.', d.amount, d.balance + d.free_credits_remaining
+                   'Insufficient credits: %s required, %s available.', d.amount, d.spendable
                )
                else d.detail
            end,
            case
                when d.code = 'insufficient_credits' then json_populate_record(null::credits.receipt, json_build_object(
-                   'amount', d.amount, 'balance', d.balance, 'free_credits_remaining', d.free_credits_remaining
+                   'amount', d.amount, 'balance_before', d.spendable
                ))
                when d.code is not null then null
                when (d.earlier).id is not null then _credits.receipt(d.earlier, p_replayed => true)

@@ -1,14 +1,17 @@
 -- Called by api.get_balance.
 --
--- A balance.
-create or replace function api.balance(p_balance credits.balance_summary)
+-- A balance. The paid part is never shown below zero: what is missing is the debt, which the next purchase pays.
+create or replace function api.balance(p_balance credits.balance_state)
 returns json
 language sql
 stable
 as $$
     select json_build_object(
-        'balance', p_balance.balance,
+        'balance', greatest(p_balance.balance, 0),
         'freeCreditsRemaining', p_balance.free_credits_remaining,
+        'held', p_balance.held,
+        'debt', greatest(-p_balance.balance, 0),
+        'spendable', p_balance.spendable,
         'totalEarned', p_balance.total_earned,
         'totalSpent', p_balance.total_spent,
         'dailyFreeCredits', p_balance.daily_free_credits,

@@ -1,6 +1,6 @@
 -- Called by api.use_credits.
 --
--- A spend: its transaction, and the balance right after it.
+-- A spend: its transaction, and the balance right after it. Debt is not shown here.
 create or replace function api.spend(p_receipt credits.receipt)
 returns json
 language sql
@@ -10,7 +10,7 @@ as $$
         'success', true,
         'transaction', api.transaction(p_receipt),
         'newBalance', json_build_object(
-            'balance', p_receipt.balance,
+            'balance', greatest(p_receipt.balance, 0),
             'freeCreditsRemaining', p_receipt.free_credits_remaining,
             'totalSpent', p_receipt.total_spent,
             'version', p_receipt.version

@@ -33,8 +33,7 @@ begin
                case
                    when c.code is not null then api.refused(c.code)
                    when s.code = 'insufficient_credits' then api.refused(s.code, s.detail, json_build_object(
-                       'required', (s.receipt).amount,
-                       'available', (s.receipt).balance + (s.receipt).free_credits_remaining
+                       'required', (s.receipt).amount, 'available', (s.receipt).balance_before
                    ))
                    when s.code is not null then api.refused(s.code, s.detail)
                    when s.place is not null

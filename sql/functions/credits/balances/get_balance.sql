@@ -7,7 +7,7 @@
 -- Raises  PT401 authentication_required
 --         PT404 not_found              the user has no account
 create or replace function credits.get_balance()
-returns credits.balance_summary
+returns credits.balance_state
 language plpgsql
 volatile
 security definer

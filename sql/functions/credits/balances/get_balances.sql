@@ -10,7 +10,7 @@
 -- Raises   PT401 authentication_required  the transaction was not begun for one of them
 -- Refuses  404 not_found                  the user has no account
 create or replace function credits.get_balances(p_user_ids uuid[], p_wait boolean)
-returns table (user_id uuid, code text, detail text, summary credits.balance_summary)
+returns table (user_id uuid, code text, detail text, summary credits.balance_state)
 language plpgsql
 volatile
 security definer
@@ -44,7 +44,7 @@ begin
     get diagnostics v_found = row_count;
     if p_wait and v_found < cardinality(p_user_ids) then
         return query
-        select distinct u.user_id, 'not_found', 'This user has no credits account.', null::credits.balance_summary
+        select distinct u.user_id, 'not_found', 'This user has no credits account.', null::credits.balance_state
           from unnest(p_user_ids) as u (user_id)
          where not exists (select from credits.balances as b where b.user_id = u.user_id);
     end if;
