@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 # SQL functions raise these codes, see the SQLSTATE 'PT' + status.
 CODES: dict[str, tuple[int, str, str]] = {
     "invalid_request": (400, "The request is not valid", "VALIDATION"),
+    "invalid_signature": (400, "The signature is not valid", "VALIDATION"),
     "weak_password": (400, "The password is too easy to guess", "WEAK_PASSWORD"),
     "authentication_required": (401, "Authentication is required", "UNAUTHORIZED"),
     "invalid_token": (401, "The access token is not valid", "TOKEN_INVALID"),
@@ -26,6 +27,9 @@ CODES: dict[str, tuple[int, str, str]] = {
     "method_not_allowed": (405, "The method is not allowed here", "NOT_FOUND"),
     "request_timeout": (408, "The request took too long to arrive", "SERVICE_UNAVAILABLE"),
     "email_taken": (409, "The e-mail address is taken", "EMAIL_ALREADY_REGISTERED"),
+    "purchases_blocked": (409, "A payment is disputed", "VALIDATION"),
+    "purchase_not_paid": (409, "There is nothing to refund", "VALIDATION"),
+    "refund_not_possible": (409, "The purchase cannot be refunded any more", "VALIDATION"),
     "version_conflict": (409, "The balance has changed", "VALIDATION"),
     "payload_too_large": (413, "The request is too large", "VALIDATION"),
     "unsupported_media_type": (415, "The media type is not supported", "VALIDATION"),
@@ -33,6 +37,9 @@ CODES: dict[str, tuple[int, str, str]] = {
     "too_many_requests": (429, "Too many requests", "RATE_LIMITED"),
     "internal_error": (500, "Something went wrong here", "INTERNAL"),
     "service_unavailable": (503, "The service is not available right now", "SERVICE_UNAVAILABLE"),
+    "not_visible_yet": (503, "The purchase is not here yet", "SERVICE_UNAVAILABLE"),
+    "payments_not_configured": (503, "Nothing can be bought here", "SERVICE_UNAVAILABLE"),
+    "payments_unavailable": (503, "The payment provider is not available", "SERVICE_UNAVAILABLE"),
 }
 
 # Older clients delete both tokens when a refresh fails, unless the text names one of these: then they try again.

@@ -95,6 +95,8 @@ create table payments.customers (
 create table payments.orders (
     user_id         uuid not null,
     purchase_id     uuid not null,
+    package_id      uuid not null,
+    credits         bigint not null check (credits > 0),
     livemode        boolean not null,
     currency        text not null check (currency collate "C" ~ '^[a-z]{3}$'),
     amount          bigint not null check (amount between 1 and 99999999),
@@ -181,8 +183,37 @@ create table payments.events (
 
 create index events_by_received_at on payments.events using brin (received_at);
 
+-- What the provider is to be asked for, or what has become of it; see payments.start_purchase.
+create type payments.checkout as (
+    user_id                  uuid,
+    purchase_id              uuid,
+    deployment               uuid,
+    livemode                 boolean,
+    status                   credits.purchase_status,
+    package_id               uuid,
+    credits                  bigint,
+    price_euro_cents         int,
+    currency                 text,
+    amount                   bigint,
+    paid                     bigint,
+    refunded                 bigint,
+    disputed                 bigint,
+    title                    text,
+    stripe_price_id          text,
+    customer_id              text,
+    session_id               text,
+    stripe_payment_intent_id text,
+    success_url              text,
+    cancel_url               text,
+    receipt_url              text,
+    created_at               timestamptz,
+    completed_at             timestamptz,
+    replayed                 boolean
+);
+
 -- What the provider says of a purchase now; see payments.apply_snapshot.
 create type payments.snapshot as (
+    session_id      text,
     session_status  text,
     payment_status  text,
     intent_id       text,

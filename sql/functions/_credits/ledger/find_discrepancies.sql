@@ -192,6 +192,35 @@ begin
          select from credits.transactions as t where t.user_id = l.user_id and t.id = l.transaction_id
      )
     union all
+    select t.user_id, t.id, 'cause_is_missing', format('%s of %s', t.type, t.amount)
+      from movement as t
+     where t.type in ('purchase', 'refund')
+       and not exists (select from credits.causes as c where c.user_id = t.user_id and c.transaction_id = t.id)
+    union all
+    select p.user_id, booked.transaction_id, 'purchase_differs_from_ledger',
+           format('%s of %s credits; booked %s, reversed %s of %s',
+                  p.status, p.credits, booked.amount, booked.reversed, owed.credits)
+      from credits.purchases as p
+      left join payments.orders as o on o.user_id = p.user_id and o.purchase_id = p.id
+      left join lateral (
+          select t.id as transaction_id, t.amount, coalesce(-sum(r.amount), 0) as reversed
+            from credits.causes as c
+            join credits.transactions as t on t.user_id = c.user_id and t.id = c.transaction_id
+            left join credits.causes as back on back.user_id = c.user_id and back.reverses = c.transaction_id
+            left join credits.transactions as r on r.user_id = back.user_id and r.id = back.transaction_id
+           where c.user_id = p.user_id and c.cause = 'purchase:' || p.id
+           group by t.id, t.amount
+      ) as booked on true
+     cross join lateral (
+         select payments.reversed_credits(p.credits, o.paid, o.refunded + o.disputed) as credits
+     ) as owed
+     where not p_new_only
+       and (booked.amount is distinct from case when p.completed_at is not null then p.credits end
+            or (p.status in ('completed', 'refunded')) <> (p.completed_at is not null)
+            or p.completed_at is not null
+               and (booked.reversed is distinct from owed.credits
+                    or (p.status = 'refunded') <> (booked.reversed = p.credits)))
+    union all
     select t.user_id, null, 'idempotency_key_twice', format('%s transactions of one app have one key', count(*))
       from movement as t
      where t.idempotency_key is not null

@@ -1,4 +1,4 @@
--- Called by auth.log_out and by credits functions for the user of this transaction, first.
+-- Called by auth.log_out, by credits functions and by payments functions for the user of this transaction, first.
 --
 -- That user.
 --
@@ -22,4 +22,4 @@ $$;
 
 alter function auth.require_user owner to mana_auth;
 revoke all on function auth.require_user from public;
-grant execute on function auth.require_user to mana_auth, mana_ledger;
+grant execute on function auth.require_user to mana_auth, mana_ledger, mana_payments;

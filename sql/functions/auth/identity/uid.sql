@@ -13,4 +13,4 @@ $$;
 
 alter function auth.uid owner to mana_auth;
 revoke all on function auth.uid from public;
-grant execute on function auth.uid to mana_auth, mana_ledger, mana_api, mana_backend;
+grant execute on function auth.uid to mana_auth, mana_ledger, mana_payments, mana_api, mana_backend;

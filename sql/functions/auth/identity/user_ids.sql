@@ -18,4 +18,4 @@ $$;
 
 alter function auth.user_ids owner to mana_auth;
 revoke all on function auth.user_ids from public;
-grant execute on function auth.user_ids to mana_auth, mana_ledger, mana_api, mana_backend;
+grant execute on function auth.user_ids to mana_auth, mana_ledger, mana_payments, mana_api, mana_backend;

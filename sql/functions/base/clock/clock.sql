@@ -13,4 +13,4 @@ $$;
 
 alter function base.clock owner to mana_owner;
 revoke all on function base.clock from public;
-grant execute on function base.clock to mana_auth, mana_ledger, mana_auditor;
+grant execute on function base.clock to mana_auth, mana_ledger, mana_auditor, mana_payments;

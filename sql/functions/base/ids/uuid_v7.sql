@@ -21,4 +21,4 @@ $$;
 
 alter function base.uuid_v7 owner to mana_owner;
 revoke all on function base.uuid_v7 from public;
-grant execute on function base.uuid_v7 to mana_auth, mana_ledger;
+grant execute on function base.uuid_v7 to mana_auth, mana_ledger, mana_payments;

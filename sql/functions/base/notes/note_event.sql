@@ -1,4 +1,5 @@
--- Called by _auth.record_event, _credits.lock_balances and credits.open_account.
+-- Called by _auth.record_event, _credits.lock_balances, credits.open_account, credits.complete_purchase,
+-- credits.reverse_purchase, _payments.book_payment and payments.receive_event.
 --
 -- Notes what an operator counts, for the reply of this transaction: words apart by spaces, each an
 -- event and, where there is one, =amount. Notes end with the transaction.
@@ -20,4 +21,4 @@ $$;
 
 alter function base.note_event owner to mana_owner;
 revoke all on function base.note_event from public;
-grant execute on function base.note_event to mana_auth, mana_ledger;
+grant execute on function base.note_event to mana_auth, mana_ledger, mana_payments;

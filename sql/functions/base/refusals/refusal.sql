@@ -22,12 +22,16 @@ as $$
           ('app_not_allowed',         403, 'This backend does not work for this app.'),
           ('not_found',               404, 'There is nothing here.'),
           ('email_taken',             409, 'This e-mail address is already registered.'),
+          ('purchases_blocked',       409, 'A payment is disputed. Until that is settled, nothing can be bought.'),
+          ('purchase_not_paid',       409, 'There is no payment that could be refunded.'),
+          ('refund_not_possible',     409, 'The time to refund has passed, or some of the credits are spent.'),
           ('version_conflict',        409, 'The balance has changed. Read it again and decide again.'),
-          ('idempotency_key_reused',  422, 'This idempotency key was used for another request.')
+          ('idempotency_key_reused',  422, 'This idempotency key was used for another request.'),
+          ('not_visible_yet',         503, 'This purchase is not here yet. Send the event again.')
       ) as r (code, status, detail)
      where r.code = p_code
 $$;
 
 alter function base.refusal owner to mana_owner;
 revoke all on function base.refusal from public;
-grant execute on function base.refusal to mana_auth, mana_ledger, mana_api;
+grant execute on function base.refusal to mana_auth, mana_ledger, mana_payments, mana_api;

@@ -1,4 +1,4 @@
--- Called by auth functions and credits functions that raise.
+-- Called by auth functions, credits functions and payments functions that raise.
 --
 -- Raises the refusal with this code: its HTTP status is the SQLSTATE, PT and three digits.
 create or replace function base.refuse(p_code text, p_detail text default null)
@@ -18,4 +18,4 @@ $$;
 
 alter function base.refuse owner to mana_owner;
 revoke all on function base.refuse from public;
-grant execute on function base.refuse to mana_auth, mana_ledger, mana_api;
+grant execute on function base.refuse to mana_auth, mana_ledger, mana_payments, mana_api;
