@@ -20,12 +20,15 @@ Token = Annotated[str, Meta(min_length=1, max_length=8192)]
 Role = Literal["user", "admin", "service"]
 Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 Id = Annotated[str, Meta(extra_json_schema={"format": "uuid"})]
+Url = Annotated[str, Meta(max_length=2048, extra_json_schema={"format": "uri"})]
 
 MAX_PASSWORD = 128  # characters
 NO_ADDRESS = "must be an e-mail address"
 MAX_PAGE = 100  # items
 # Domains that no public address has (RFC 2606, RFC 6761, RFC 6762): for development.
 DEVELOPMENT_DOMAINS = re.compile(r"@(?:localhost|.+\.(?:test|local|localhost))\Z", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,63}", re.ASCII)
+_NO_ADDRESS_SCHEMES = frozenset({"javascript", "data", "file", "blob", "vbscript"})
 _STAND_IN = ".example.com"
 
 # Returns the value in its normal form. Raises ValueError with what follows the name of the field.
@@ -90,6 +93,21 @@ def given_password(value: str) -> str:
     """The password unchanged. Raises ValueError if it is too long."""
     if _password_length(value) > MAX_PASSWORD:
         raise ValueError(f"must have at most {MAX_PASSWORD} characters")
+    return value
+
+
+def web_address(value: str | None) -> str | None:
+    """The address unchanged. Raises ValueError if a browser or a phone cannot go there, or must not.
+
+    An app may have a scheme of its own. What runs in the page that it is opened from is no address.
+    """
+    if value is None:
+        return None
+    scheme, colon, rest = value.partition("://")
+    if not colon or not rest or not _SCHEME.fullmatch(scheme) or scheme.lower() in _NO_ADDRESS_SCHEMES:
+        raise ValueError("must be an absolute URL")
+    if not value.isascii() or not value.isprintable() or set(value) & set(' "<>\\^`|'):
+        raise ValueError("must have the characters of a URL alone")
     return value
 
 

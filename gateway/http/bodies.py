@@ -17,6 +17,7 @@ from gateway.http.responses import JSON
 from gateway.problems import FieldError, Problem, invalid_request
 
 MAX_BODY = 64 * 1024  # bytes
+MAX_SIGNED = 512 * 1024  # bytes, of what the payment provider sends
 BODY_ARRIVES_WITHIN = 10.0  # seconds
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~]|\\["\\])*)"')
 
@@ -79,19 +80,28 @@ async def expect(request: web.Request) -> None:
         request.writer.output_size = 0
 
 
+async def read_signed(request: web.Request) -> bytes:
+    """The body that a signature is for, byte by byte. Raises Problem."""
+    return await _read_raw(request.clone(client_max_size=MAX_SIGNED), MAX_SIGNED)
+
+
 async def _read_bytes(request: web.Request) -> bytes:
     """The body as it was sent, of MAX_BODY at most. Raises Problem."""
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise Problem("unsupported_media_type", "A compressed body is not accepted.")
-    try:
-        if (request.content_length or 0) > MAX_BODY:
-            raise web.HTTPRequestEntityTooLarge(MAX_BODY)
-        async with asyncio.timeout(BODY_ARRIVES_WITHIN):
-            raw = await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise Problem("payload_too_large", f"The body must not exceed {MAX_BODY} bytes.") from error
-    except (TimeoutError, ConnectionError) as error:  # too slow, or gone
-        raise Problem("request_timeout", "The body did not arrive in time.") from error
+    raw = await _read_raw(request, MAX_BODY)
     if raw and request.content_type != JSON:
         raise Problem("unsupported_media_type", f"The body must be {JSON}.")
     return raw
+
+
+async def _read_raw(request: web.BaseRequest, most: int) -> bytes:
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem("unsupported_media_type", "A compressed body is not accepted.")
+    try:
+        if (request.content_length or 0) > most:
+            raise web.HTTPRequestEntityTooLarge(most)
+        async with asyncio.timeout(BODY_ARRIVES_WITHIN):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise Problem("payload_too_large", f"The body must not exceed {most} bytes.") from error
+    except (TimeoutError, ConnectionError) as error:  # too slow, or gone
+        raise Problem("request_timeout", "The body did not arrive in time.") from error

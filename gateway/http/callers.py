@@ -12,14 +12,17 @@ from aiohttp import web
 from gateway.api.fields import Request
 from gateway.api.route import Access
 from gateway.database.calls import Reply
-from gateway.http.bodies import Read
+from gateway.http.bodies import Read, read_signed
 from gateway.http.services import Services
+from gateway.outside import payment_events
 from gateway.problems import Problem
 from gateway.tokens.access_tokens import Caller
 
 # The caller and the content of the request; or a Reply, if the database need not be called.
-Identified: TypeAlias = tuple[Caller, Request | None] | Reply
+Identified: TypeAlias = tuple[Caller, Request | payment_events.Event | None] | Reply
 Identify: TypeAlias = Callable[[web.Request, Services], Awaitable[Identified]]
+
+ENDPOINT = "webhook"  # where events came from, beside what the worker fetches
 
 _NOBODY = Caller("", "")
 
@@ -73,12 +76,24 @@ def _token_in_body(read: Read) -> Identify:
     return identify
 
 
+def _signed(_: Read) -> Identify:
+    async def identify(request: web.Request, services: Services) -> Identified:
+        secrets = services.settings.stripe_webhook_secrets
+        if not secrets:
+            raise Problem("payments_not_configured", "Nothing can be bought here: payments are not configured.")
+        body = await read_signed(request)
+        return _NOBODY, payment_events.verified(body, request.headers.get("Stripe-Signature", ""), secrets, ENDPOINT)
+
+    return identify
+
+
 _STRATEGIES: dict[Access, Callable[[Read], Identify]] = {
     Access.ANYBODY: _anybody,
     Access.BEARER: _bearer,
     Access.REFRESH_TOKEN: _refresh_token,
     Access.BEARER_OR_REFRESH_TOKEN: _bearer_or_refresh_token,
     Access.TOKEN_IN_BODY: _token_in_body,
+    Access.SIGNED: _signed,
 }
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Mapping
+
 import msgspec
+import structlog
 from aiohttp import web
 
 from gateway.api.route import Route
@@ -13,8 +17,11 @@ from gateway.http.addresses import client_address
 from gateway.http.parsing import fit_to_store
 from gateway.http.responses import JSON, REQUEST_ID, VERDICT, Handler
 from gateway.http.services import SERVICES, Services
+from gateway.problems import Problem
 
 MAX_USER_AGENT = 512  # characters
+
+_log = structlog.get_logger()
 
 
 def handler(route: Route) -> Handler:
@@ -22,8 +29,9 @@ def handler(route: Route) -> Handler:
     identify = callers.strategy(route.access, bodies.reader(route))
     before = [steps.BEFORE[step] for step in route.before]
     after = [steps.AFTER[step] for step in route.after]
+    outside = steps.OUTSIDE[route.outside] if route.outside else None
     guarded = guesses.guard(route)
-    statement, parameters = route.statement, route.parameters
+    statement, parameters, in_path = route.statement, route.parameters, tuple(route.in_path.items())
 
     async def handle(request: web.Request) -> web.StreamResponse:
         services = request.app[SERVICES]
@@ -37,6 +45,8 @@ def handler(route: Route) -> Handler:
             return _response(found)
         caller, model = found
         values = msgspec.structs.asdict(model) if model else {}
+        for name, given in in_path:
+            values[name] = _uuid(request.match_info[given])
         for prepare in before:
             prepare(values, services.settings)
         values |= {"user_id": caller.user_id, "claims": caller.claims, "context": _context(request, address)}
@@ -49,9 +59,39 @@ def handler(route: Route) -> Handler:
                 raise refusals.refused(**msgspec.json.decode(reply.body))
         for follow in after:
             reply = follow(reply, request, model, services)
+        if outside:
+            write_down = _second_call(route, services, _context(request, address))
+            reply = await outside(reply, model, services, write_down)
         return _response(reply)
 
     return handle
+
+
+def _second_call(route: Route, services: Services, context: str) -> steps.purchases.WriteDown:
+    """What writes down what was answered outside. Returns None if that was lost, which does no harm."""
+    statement, names = route.second_statement, route.outside.parameters if route.outside else ()
+
+    async def write_down(values: Mapping[str, object]) -> Reply | None:
+        if statement is None:
+            raise TypeError(f"{route.function} has no second call")
+        values = {**values, "context": context}
+        try:
+            reply = await services.database.call(statement, [_encode(values[name]) for name in names])
+        except Problem as problem:
+            _log.warning("second_call_lost", function=statement.name, code=problem.code)
+            return None
+        services.metrics.count(reply.events)
+        return reply
+
+    return write_down
+
+
+def _uuid(text: str) -> str:
+    """An id in a path. Raises Problem not_found: nothing has another one."""
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise Problem("not_found", "There is nothing here.") from error
 
 
 def _client_address(request: web.Request, services: Services) -> str:

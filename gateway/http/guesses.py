@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TypeAlias
 
-from gateway.api.fields import Request
+import msgspec
+
 from gateway.api.route import Access, Limit, Route
 from gateway.http.addresses import networks
 from gateway.http.rate_limits import Limiter
@@ -17,7 +18,7 @@ from gateway.tokens.access_tokens import Caller
 KNOWN_FOR = 30 * 86400  # seconds
 
 # Surrounds the call of a route: entering raises Problem too_many_requests, leaving without an error is a success.
-Guard: TypeAlias = Callable[["Guesses", Caller, Request | None, str], AbstractAsyncContextManager[None]]
+Guard: TypeAlias = Callable[["Guesses", Caller, msgspec.Struct | None, str], AbstractAsyncContextManager[None]]
 
 
 class Guesses:

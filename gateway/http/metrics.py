@@ -25,7 +25,10 @@ EVENTS = (
     "refresh_refused", "refresh_token_repeated", "refresh_token_reused",
 )  # fmt: skip
 DROPPED = ("late", "too_large", "crowded", "unread")
-GRANTS = ("signup_bonus", "daily_grant")
+GRANTS = ("signup_bonus", "daily_grant", "purchase")
+PAYMENTS = ("booked", "noted", "repeated", "unknown", "foreign", "to_review")
+
+_PAYMENT = "payment_"
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -61,6 +64,12 @@ class Metrics:
             self.events.labels(event)
         for grant in GRANTS:
             self.granted.labels(grant)
+        self.payments = Counter(
+            "mana_payment_events", "News of the payment provider, by what became of it", ["outcome"],
+            registry=self._registry,
+        )  # fmt: skip
+        for outcome in PAYMENTS:
+            self.payments.labels(outcome)
         self.spent = Counter("mana_credits_spent", "Credits spent over HTTP", registry=self._registry)
         self.open_connections = Gauge(
             "mana_http_connections", "Connections of clients that are open",
@@ -102,7 +111,9 @@ class Metrics:
         """Count the events of a reply: names, and grants with their amount."""
         for word in events.split():
             event, _, amount = word.partition("=")
-            if amount:
+            if event.startswith(_PAYMENT):
+                self.payments.labels(event.removeprefix(_PAYMENT)).inc()
+            elif amount:
                 self.granted.labels(event).inc(int(amount))
             else:
                 self.events.labels(event).inc()

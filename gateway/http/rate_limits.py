@@ -43,6 +43,7 @@ class Limiter:
             Limit.REGISTRATION: settings.rate_limit_auth_max,
             Limit.PASSWORD: settings.rate_limit_auth_max,
             Limit.REFRESH: 3 * settings.rate_limit_auth_max,
+            Limit.WEBHOOK: 100 * settings.rate_limit_max,
         }
         self._memory = MemoryCounter()
         self._redis = _redis(settings) if settings.redis_host else None
@@ -57,7 +58,9 @@ class Limiter:
         """
         if not self.enabled:
             return None
-        verdict = await self._count(Limit.GENERAL, "all", self._counted(Limit.GENERAL, address))
+        verdict = None
+        if limit is not Limit.WEBHOOK:
+            verdict = await self._count(Limit.GENERAL, "all", self._counted(Limit.GENERAL, address))
         if limit is not Limit.GENERAL:
             verdict = await self._count(limit, route, self._counted(limit, address))
         return verdict

@@ -19,6 +19,7 @@ from gateway.database.database import Database
 from gateway.http.guesses import Guesses
 from gateway.http.metrics import Metrics
 from gateway.http.rate_limits import Limiter
+from gateway.outside.payments import Payments, connected
 from gateway.problems import OperatorError, Problem
 from gateway.settings.serving import Settings
 from gateway.tokens.access_tokens import TokenIssuer
@@ -41,6 +42,7 @@ class Services:
     limiter: Limiter
     guesses: Guesses
     metrics: Metrics
+    payments: Payments | None  # without a key, nothing can be bought
 
 
 SERVICES = web.AppKey("services", Services)
@@ -57,9 +59,14 @@ def services(settings: Settings) -> Callable[[web.Application], AsyncIterator[No
         limiter = Limiter(settings, lambda limit: metrics.limited.labels(limit.value).inc())
         guesses = Guesses(limiter, settings.password_pepper)
         database = Database(settings.database_url, settings.database_connections, settings.password_connections)
-        app[SERVICES] = Services(settings, database, tokens, keys, limiter, guesses, metrics)
         try:
-            async with database.running(), _background(keys.follow()), _background(_gauge(database, limiter, metrics)):
+            async with (
+                connected(settings.stripe_secret_key, settings.stripe_api_base) as payments,
+                database.running(),
+                _background(keys.follow()),
+                _background(_gauge(database, limiter, metrics)),
+            ):
+                app[SERVICES] = Services(settings, database, tokens, keys, limiter, guesses, metrics, payments)
                 await _check_database(database)
                 yield
         finally:

@@ -17,7 +17,11 @@ from psycopg.conninfo import conninfo_to_dict
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|h|d)?", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(?:\d{1,5}|\*))?", re.ASCII)
+_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(?:/[A-Za-z0-9._~/-]*)?", re.ASCII)
+_STRIPE_KEY = re.compile(r"[sr]k_(?:test|live)_\w{8,250}", re.ASCII)
+_STRIPE_SECRET = re.compile(r"whsec_[\w+/=]{16,250}", re.ASCII)
 _DEFAULT_PORT = re.compile(r"^(http(?=:.*:80$)|https(?=:.*:443$))(:.*):\d+$")  # browsers leave it out
+DOUBLE = "double"  # the key of Stripe's stand-in
 _UNITS = {"ms": 1, "s": 1000, None: 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}  # milliseconds
 
 
@@ -116,6 +120,28 @@ def origins(value: str) -> tuple[str, ...]:
         if origin != "*" and not _ORIGIN.fullmatch(origin):
             raise ValueError(f"contains an invalid origin: {origin}")
     return tuple(_DEFAULT_PORT.sub(r"\1\2", origin) for origin in found)
+
+
+def optional_url(value: str) -> str:
+    """The address of a web server without a slash at its end, or nothing."""
+    if value and not _URL.fullmatch(value):
+        raise ValueError("must be a URL such as https://auth.example.com")
+    return value.removesuffix("/")
+
+
+def stripe_key(value: str) -> str:
+    """A secret or restricted key of Stripe, ``double`` for the stand-in of `mana run`, or nothing."""
+    if value and value != DOUBLE and not _STRIPE_KEY.fullmatch(value):
+        raise ValueError("must be a key such as sk_test_.., rk_live_.., or double")
+    return value
+
+
+def stripe_webhook_secrets(value: str) -> tuple[str, ...]:
+    """Secrets of webhook endpoints, separated by commas: two while one takes the place of the other."""
+    found = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not all(_STRIPE_SECRET.fullmatch(part) for part in found):
+        raise ValueError("must be secrets such as whsec_.., separated by commas")
+    return found
 
 
 def yes_or_no(value: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+from gateway.problems import OperatorError
 from gateway.settings import parsers
 from gateway.settings.variables import read_all, setting, with_password
 
@@ -85,10 +86,28 @@ class Settings:
     drain_seconds: int = setting(
         "DRAIN_SECONDS", parsers.whole(0, 60), "0", "seconds for which requests are still served after shutdown begins"
     )
+    public_url: str = setting(
+        "PUBLIC_URL", parsers.optional_url, "", "address at which people reach the service; needed to sell credits"
+    )
+    stripe_secret_key: str = setting(
+        "STRIPE_SECRET_KEY", parsers.stripe_key, "", "key of the Stripe account; empty: nothing is sold", secret=True
+    )
+    stripe_webhook_secrets: tuple[str, ...] = setting(
+        "STRIPE_WEBHOOK_SECRET",
+        parsers.stripe_webhook_secrets,
+        "",
+        "secret of the webhook endpoint; several, separated by commas, while one replaces the other",
+        secret=True,
+    )
+    stripe_api_base: str = setting("STRIPE_API_BASE", parsers.optional_url, "", "another address of Stripe, for tests")
     log_level: str = setting("LOG_LEVEL", parsers.log_level, "info", "debug, info, warning or error")
 
 
 def load(environment: Mapping[str, str]) -> Settings:
     """Read the settings. Raises OperatorError with one line for each that is missing or wrong."""
     settings = read_all(Settings, environment, hint="see .env.example, or let `mana run` set up a private service")
+    if settings.stripe_secret_key and not settings.public_url:
+        raise OperatorError(
+            "PUBLIC_URL is not set, and STRIPE_SECRET_KEY is", hint="people come back there from paying"
+        )
     return replace(settings, database_url=with_password(settings.database_url, settings.database_password))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
-from gateway.api.fields import Request
 from gateway.database.calls import Reply
 from gateway.http.services import Services
 from gateway.settings.serving import Settings
@@ -19,6 +19,6 @@ def set_refresh_ttl(values: dict[str, Any], settings: Settings) -> None:
     values["refresh_ttl"] = f"{settings.refresh_token_ttl.total_seconds()} seconds"
 
 
-def sign_access_token(reply: Reply, _: web.Request, __: Request | None, services: Services) -> Reply:
+def sign_access_token(reply: Reply, _: web.Request, __: msgspec.Struct | None, services: Services) -> Reply:
     """Turns the claims in the body into an access token."""
     return replace(reply, body=access_token_body(reply.body, services.tokens))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
 from aiohttp import web
 
-from gateway.api.fields import Request
 from gateway.database.calls import Reply
 from gateway.http.services import Services
 
 
-def link_next_page(reply: Reply, request: web.Request, _: Request | None, __: Services) -> Reply:
+def link_next_page(reply: Reply, request: web.Request, _: msgspec.Struct | None, __: Services) -> Reply:
     """Turns X-Next-Before, the cursor of the next page, into a link (RFC 8288)."""
     headers = dict(reply.headers)
     if before := headers.pop("X-Next-Before", None):

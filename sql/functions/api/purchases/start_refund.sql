@@ -16,7 +16,8 @@ begin
         p_purchase_id => p_purchase_id, p_amount => null, p_reason => 'requested_by_customer'
     );
     return api.ok(json_build_object(
-        'refundId', v_refund.id, 'checkout', api.checkout(payments.get_purchase(p_purchase_id))
+        'refundId', v_refund.id, 'reason', v_refund.reason,
+        'checkout', api.checkout(payments.get_purchase(p_purchase_id), payments.take_ticket(p_purchase_id))
     ));
 end
 $$;

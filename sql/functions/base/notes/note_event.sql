@@ -1,5 +1,5 @@
 -- Called by _auth.record_event, _credits.lock_balances, credits.open_account, credits.complete_purchase,
--- credits.reverse_purchase, _payments.book_payment and payments.receive_event.
+-- _payments.book_payment and payments.receive_event.
 --
 -- Notes what an operator counts, for the reply of this transaction: words apart by spaces, each an
 -- event and, where there is one, =amount. Notes end with the transaction.

@@ -44,7 +44,6 @@ begin
             case when v_delta > 0 then 'Purchase reversed' else 'Reversal of a purchase taken back' end,
             v_before.transaction_id
         );
-        perform base.note_event(case when v_delta > 0 then 'reversed' else 'given_back' end, abs(v_delta));
     end if;
     update credits.purchases
        set status = case when p_reversed = credits then 'refunded' else 'completed' end::credits.purchase_status

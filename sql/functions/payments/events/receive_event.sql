@@ -79,7 +79,7 @@ begin
     if not found then
         v_outcome := 'repeated';
     end if;
-    perform base.note_event('payment_event_' || v_outcome);
+    perform base.note_event('payment_' || v_outcome);
     if v_outcome not in ('booked', 'noted') then
         return v_outcome;
     end if;

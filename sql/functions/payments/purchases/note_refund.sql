@@ -1,4 +1,4 @@
--- Called by api.note_refund and by the worker.
+-- Called by the worker.
 --
 -- Writes down what the provider has answered to a refund: its id, or why it refuses. The books follow what the
 -- provider says of the payment (payments.apply_snapshot), not this.
@@ -24,4 +24,4 @@ $$;
 
 alter function payments.note_refund owner to mana_payments;
 revoke all on function payments.note_refund from public;
-grant execute on function payments.note_refund to mana_api, mana_worker;
+grant execute on function payments.note_refund to mana_worker;
