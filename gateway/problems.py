@@ -125,3 +125,17 @@ def unavailable(retry_after: int = 1) -> Problem:
         "Request failed: the service is not available right now. Try again shortly.",
         headers={"Retry-After": str(retry_after)},
     )
+
+
+def payments_unavailable() -> Problem:
+    """A 503 for a payment provider that is away, or answers with an error of its own."""
+    return Problem(
+        "payments_unavailable",
+        "Request failed: the payment provider does not answer as it should. Try again shortly.",
+        headers={"Retry-After": "2"},
+    )
+
+
+def payments_not_configured() -> Problem:
+    """A 503 for a service that sells nothing."""
+    return Problem("payments_not_configured", "Nothing can be bought here: payments are not configured.")

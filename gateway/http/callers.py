@@ -15,7 +15,7 @@ from gateway.database.calls import Reply
 from gateway.http.bodies import Read, read_signed
 from gateway.http.services import Services
 from gateway.outside import payment_events
-from gateway.problems import Problem
+from gateway.problems import Problem, payments_not_configured
 from gateway.tokens.access_tokens import Caller
 
 # The caller and the content of the request; or a Reply, if the database need not be called.
@@ -80,7 +80,7 @@ def _signed(_: Read) -> Identify:
     async def identify(request: web.Request, services: Services) -> Identified:
         secrets = services.settings.stripe_webhook_secrets
         if not secrets:
-            raise Problem("payments_not_configured", "Nothing can be bought here: payments are not configured.")
+            raise payments_not_configured()
         body = await read_signed(request)
         return _NOBODY, payment_events.verified(body, request.headers.get("Stripe-Signature", ""), secrets, ENDPOINT)
 

@@ -12,7 +12,7 @@ import msgspec
 import stripe
 import structlog
 
-from gateway.problems import ManaError, Problem
+from gateway.problems import ManaError, Problem, payments_unavailable
 
 API_VERSION = "2026-10-28.endive"  # what the library of our floor speaks; webhooks of another one are an alert
 ANSWERS_WITHIN = 10.0  # seconds
@@ -240,11 +240,7 @@ def _unavailable(error: Exception) -> Problem:
     # Neither message nor parameters: they may name a customer.
     kind, code = type(error).__name__, getattr(error, "code", None)
     _log.warning("payment_provider_failed", kind=kind, code=code, status=getattr(error, "http_status", None))
-    return Problem(
-        "payments_unavailable",
-        "Request failed: the payment provider does not answer as it should. Try again shortly.",
-        headers={"Retry-After": "2"},
-    )
+    return payments_unavailable()
 
 
 def _dispute(statuses: set[str]) -> str | None:

@@ -66,16 +66,21 @@ def _operation(route: Route, topic: str) -> dict[str, Any]:
         "security": _security(route.access),
         "responses": _responses(route),
     }
+    if route.in_path:
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+            for name in route.in_path.values()
+        ]
     if route.body:
         required = any(field.required for field in msgspec.structs.fields(route.body))
         operation["requestBody"] = {"required": required, "content": {"application/json": _body(route.body)}}
         if "idempotency_key" in route.body.__struct_fields__:
-            operation["parameters"] = [_idempotency_key()]
+            operation.setdefault("parameters", []).append(_idempotency_key())
     if route.query:
-        operation["parameters"] = [
+        operation.setdefault("parameters", []).extend(
             {"name": name, "in": "query", "required": False, "allowEmptyValue": True, "schema": schema}
             for name, schema in schemas.properties(route.query).items()
-        ]
+        )
     return operation
 
 

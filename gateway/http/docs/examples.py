@@ -8,7 +8,14 @@ from typing import Any, get_args
 
 from gateway.api.route import Access, Route
 from gateway.http.responses import NO_HTTP, problem_document
-from gateway.problems import FieldError, Problem, invalid_request, unavailable
+from gateway.problems import (
+    FieldError,
+    Problem,
+    invalid_request,
+    payments_not_configured,
+    payments_unavailable,
+    unavailable,
+)
 
 _MOMENT = datetime(2026, 11, 26, 11, 35, 7, 123000, UTC)
 _REQUEST_ID = "5f3c6a1e0d9b4c7f8a2e1b0c9d8f7e6a"
@@ -28,9 +35,14 @@ TEXTS = {
     "request_timeout": "The body did not arrive in time.",
     "email_taken": "This e-mail address is already registered.",
     "version_conflict": "The balance has changed. Read it again and decide again.",
+    "invalid_signature": "The signature does not belong to this body, or is too old.",
+    "purchases_blocked": "A payment is disputed. Until that is settled, nothing can be bought.",
+    "purchase_not_paid": "There is no payment that could be refunded.",
+    "refund_not_possible": "The time to refund has passed, or some of the credits are spent.",
     "payload_too_large": "The body must not exceed 65536 bytes.",
     "unsupported_media_type": "The body must be application/json.",
     "idempotency_key_reused": "This idempotency key was used for another request.",
+    "not_visible_yet": "Request failed: this purchase is not here yet. Send the event again.",
     "internal_error": "Something went wrong here. It has been logged.",
 }
 _PROBLEMS = {
@@ -50,6 +62,8 @@ _PROBLEMS = {
         headers={"Retry-After": "30"},
     ),
     "service_unavailable": unavailable(),
+    "payments_unavailable": payments_unavailable(),
+    "payments_not_configured": payments_not_configured(),
 }
 
 

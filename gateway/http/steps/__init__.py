@@ -19,9 +19,7 @@ BeforeStep: TypeAlias = Callable[[dict[str, Any], Settings], None]
 # Returns the reply that goes on, to the next step or to the client.
 AfterStep: TypeAlias = Callable[[Reply, web.Request, msgspec.Struct | None, Services], Reply]
 # The same, after asking outside; gets the function that makes the second call.
-OutsideStep: TypeAlias = Callable[
-    [Reply, web.Request, msgspec.Struct | None, Services, purchases.WriteDown], Awaitable[Reply]
-]
+OutsideStep: TypeAlias = Callable[[Reply, msgspec.Struct | None, Services, purchases.WriteDown], Awaitable[Reply]]
 
 BEFORE: dict[steps.Before, BeforeStep] = {
     steps.check_address: users.check_address,

@@ -11,7 +11,7 @@ import msgspec
 from gateway.database.calls import Reply
 from gateway.http.services import Services
 from gateway.outside.payments import Order, Payments, RefundRefusedError
-from gateway.problems import Problem
+from gateway.problems import Problem, payments_not_configured
 from gateway.settings.serving import Settings
 
 SESSION_ID = "{CHECKOUT_SESSION_ID}"  # the provider puts the id there, and we do the same for apps
@@ -35,7 +35,7 @@ class _Refund(msgspec.Struct, rename="camel"):
 def require_payments(values: dict[str, Any], settings: Settings) -> None:
     """Passes the mode of the provider's key. Raises Problem payments_not_configured without one."""
     if not settings.stripe_secret_key:
-        raise Problem("payments_not_configured", "Nothing can be bought here: payments are not configured.")
+        raise payments_not_configured()
     values["livemode"] = "_live_" in settings.stripe_secret_key
 
 
@@ -139,5 +139,5 @@ async def _settled(
 
 def _payments(services: Services) -> Payments:
     if services.payments is None:  # require_payments has refused it
-        raise Problem("payments_not_configured", "Nothing can be bought here: payments are not configured.")
+        raise payments_not_configured()
     return services.payments

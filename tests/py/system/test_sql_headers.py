@@ -12,10 +12,11 @@ from gateway.operate.migrate import SQL
 
 GRANTED_TO_BACKENDS = re.compile(r"grant execute[^;]*\bto [^;]*\bmana_backend\b")
 IDENTITY = {"auth.uid", "auth.user_ids", "auth.session_id"}
-NAMED = re.compile(r"\b(?:base|_?auth|_?credits|api)\.\w+")
+NAMED = re.compile(r"\b(?:base|_?auth|_?credits|_?payments|api)\.\w+")
 EVERY = {  # words that stand for all functions of a schema, or for a kind of them
     "api functions": "api.", "every api function": "api.", "the shapes": "api.",
-    "auth functions": "auth.", "every credits function": "credits.", "credits functions": "credits.",
+    "auth functions": "auth.", "payments functions": "payments.",
+    "every credits function": "credits.", "credits functions": "credits.",
 }  # fmt: skip
 
 
@@ -69,5 +70,13 @@ def test_a_header_names_those_who_call(name: str) -> None:
 
 
 def test_a_function_that_nobody_calls_is_a_door() -> None:
-    doors = ("administrators", "trusted backends", "the gateway at its start", "/api/v1/", "policies")
+    doors = (
+        "administrators",
+        "trusted backends",
+        "the gateway at its start",
+        "/api/v1/",
+        "policies",
+        "the worker",
+        "second call",
+    )
     assert [name for name in FILES if not callers(name) and not any(door in header(name) for door in doors)] == []

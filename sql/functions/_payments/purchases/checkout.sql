@@ -1,4 +1,5 @@
--- Called by payments.apply_snapshot, payments.claim_tasks, payments.get_purchase and payments.start_purchase.
+-- Called by payments.apply_snapshot, payments.claim_tasks, payments.get_purchase,
+-- payments.start_purchase and payments.visit.
 --
 -- A purchase of the user of this transaction with all that the provider is asked for.
 --

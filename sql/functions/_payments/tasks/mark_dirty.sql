@@ -1,4 +1,4 @@
--- Called by payments.receive_event, payments.request_refund and payments.mark_changed.
+-- Called by payments.receive_event and payments.request_refund.
 --
 -- Lets the worker look at a purchase as soon as it can.
 --

@@ -1,4 +1,4 @@
--- Called by payments.apply_snapshot and payments.receive_event, before they change anything.
+-- Called by payments.apply_snapshot, payments.receive_event and payments.request_refund, before they change anything.
 --
 -- Locks the balance of the user of this transaction, so that all that follows is serial for this user. A daily grant
 -- that is due is paid.

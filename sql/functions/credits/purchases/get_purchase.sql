@@ -1,4 +1,5 @@
--- Called by _payments.checkout, payments.apply_snapshot and trusted backends.
+-- Called by _payments.checkout, credits.is_unspent, payments.apply_snapshot, payments.receive_event,
+-- payments.request_refund and trusted backends.
 --
 -- A purchase of the user of this transaction.
 --

@@ -1,4 +1,4 @@
--- Called by api.get_purchase, api.start_refund and api.return_from_checkout.
+-- Called by api.get_purchase and api.start_refund.
 --
 -- A purchase of the user of this transaction, as payments.start_purchase has it.
 --

@@ -1,4 +1,4 @@
--- Called by api.get_purchase and api.return_from_checkout.
+-- Called by api.get_purchase, api.start_refund and payments.visit.
 --
 -- A ticket to look at a purchase at the provider right now, if it may still change: whoever comes back from paying
 -- sees their credits though all news was lost. Null when somebody looked less than two seconds ago, so that polling
