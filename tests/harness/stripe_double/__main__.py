@@ -16,10 +16,7 @@ def main() -> None:
     given = parser.parse_args()
     with Double(port=given.port) as double:
         if given.webhook:
-            double.endpoint(given.webhook)
-            double.do(
-                lambda state: [endpoint.update(_secret=given.secret) for endpoint in state.all("webhook_endpoint")]
-            )
+            double.endpoint(given.webhook, secret=given.secret)
         print(f"stripe double at {double.url}", flush=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
 

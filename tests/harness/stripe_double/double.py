@@ -124,14 +124,18 @@ class Double:
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
-    def endpoint(self, url: str, events: tuple[str, ...] = ("*",), api_version: str | None = None) -> str:
+    def endpoint(
+        self, url: str, events: tuple[str, ...] = ("*",), api_version: str | None = None, secret: str = ""
+    ) -> str:
         """A webhook endpoint; returns its secret."""
         made = self.do(
             lambda state: resources.make_endpoint(
                 state, {}, {"url": url, "enabled_events": list(events), "api_version": api_version}
             )
         )
-        return str(made["secret"])
+        if secret:
+            self.do(lambda state: state.get(made["id"], "webhook_endpoint").update(_secret=secret))
+        return secret or str(made["secret"])
 
     def pay(self, session_id: str, *, card: str = "4242424242424242", iban: str = "") -> str:
         """Pay as a person does on the page. Returns paid, processing, or why not."""

@@ -204,9 +204,8 @@ def _paid_charge(state: State, intent: Thing) -> Thing:
 
 
 def _count_refunds(state: State, charge: Thing) -> None:
-    charge["amount_refunded"] = sum(
-        r["amount"] for r in state.all("refund", charge=charge["id"]) if r["status"] in GONE
-    )
+    refunds = state.all("refund", charge=charge["id"])
+    charge["amount_refunded"] = sum(refund["amount"] for refund in refunds if refund["status"] in GONE)
     charge["refunded"] = charge["amount_refunded"] == charge["amount"]
 
 

@@ -1,0 +1,199 @@
+"""Buying credits over HTTP, with the double of Stripe: what a person, the provider and the network do to a purchase."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from harness.clients import Reply, Service, Session
+from harness.databases import Database
+from harness.gateways import Gateway
+from harness.stripe_double import Double, Fault
+from harness.waiting import until
+
+SECRET = "whsec_of_tests_alone_0123456789"
+PURCHASE = "/api/v1/credits/purchase"
+
+
+@pytest.fixture(scope="module")
+def double() -> Iterator[Double]:
+    with Double() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(database: Database, double: Double) -> Iterator[Gateway]:
+    """One that sells, and that the double sends its events to."""
+    settings = {
+        "STRIPE_SECRET_KEY": "sk_test_12345678",
+        "STRIPE_WEBHOOK_SECRET": SECRET,
+        "STRIPE_API_BASE": double.url,
+        "PUBLIC_URL": "https://auth.example.com",
+    }
+    database.query("select credits.seed_packages()")
+    with Gateway(database.gateway_url, settings) as running:
+        double.endpoint(f"{running.url}/api/v1/webhooks/stripe", secret=SECRET)
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def quiet(double: Double) -> Iterator[None]:
+    """Deliveries wait for the test, and no fault is left over."""
+    double.hold()
+    yield
+    double.held.clear()
+    double.faults.clear()
+
+
+async def starter(session: Session) -> dict[str, Any]:
+    packages = (await session.get("/api/v1/credits/packages")).body
+    return next(package for package in packages if package["name"] == "Starter")
+
+
+async def start(session: Session, **fields: Any) -> Reply:
+    body = {"packageId": (await starter(session))["id"], "successUrl": "https://app.example.com/thanks", **fields}
+    return await session.post(PURCHASE, body)
+
+
+def session_id(started: Reply) -> str:
+    return str(started.body["checkoutUrl"].rpartition("/")[2])
+
+
+async def status(session: Session, started: Reply) -> str:
+    return str((await session.get(f"{PURCHASE}/{started.body['purchaseId']}")).body["status"])
+
+
+async def paid(session: Session) -> int:
+    return int((await session.balance())["balance"])
+
+
+async def test_a_package_is_bought(service: Service, double: Double, database: Database) -> None:
+    ada = await service.new_session()
+    started = await start(ada)
+    assert started.status == 200, started.text
+    assert (started.body["amount"], started.body["credits"], started.body["status"]) == (100, 100, "pending")
+    assert double.pay(session_id(started)) == "paid"
+    assert await paid(ada) == 0
+    assert [double.deliver(delivery) for delivery in list(double.held)] == [200] * len(double.held)
+    assert await paid(ada) == 100
+    found = (await ada.get(f"{PURCHASE}/{started.body['purchaseId']}")).body
+    assert (found["status"], found["amountPaid"]) == ("completed", 100)
+    assert database.query("select * from credits.verify_ledger()") == []
+
+
+async def test_all_news_may_come_twice_and_in_any_order(service: Service, double: Double, database: Database) -> None:
+    ada = await service.new_session()
+    started = await start(ada)
+    double.pay(session_id(started))
+    for delivery in [*reversed(double.held), *double.held]:
+        assert double.deliver(delivery) == 200
+    assert await paid(ada) == 100
+    assert database.query("select * from credits.verify_ledger()") == []
+
+
+async def test_without_any_news_the_buyer_sees_the_credits(service: Service, double: Double) -> None:
+    ada = await service.new_session()
+    started = await start(ada)
+    assert await status(ada, started) == "pending"
+    double.pay(session_id(started))
+    await until(lambda: _completed(ada, started), 10)  # a purchase is looked at once in two seconds
+    assert await paid(ada) == 100
+
+
+async def _completed(session: Session, started: Reply) -> bool:
+    return await status(session, started) == "completed"
+
+
+async def test_the_way_back_books_the_payment_and_leads_to_the_app(service: Service, double: Double) -> None:
+    ada = await service.new_session()
+    started = await start(ada, successUrl="myapp://thanks?session={CHECKOUT_SESSION_ID}")
+    double.pay(session_id(started))
+    asked = next(a for a in reversed(double.asked) if a.path == "/v1/checkout/sessions" and a.method == "POST")
+    back = asked.given["success_url"].replace("{CHECKOUT_SESSION_ID}", session_id(started))
+    reply = await service.get(back.removeprefix("https://auth.example.com"))
+    assert (reply.status, reply.headers["Location"]) == (303, f"myapp://thanks?session={session_id(started)}")
+    assert await paid(ada) == 100
+
+
+async def test_a_retry_is_the_same_purchase_and_the_same_page(service: Service, double: Double) -> None:
+    ada = await service.new_session()
+    double.faults.append(Fault("POST", "/v1/checkout/sessions", "cut", times=3))  # the work is done, the answer lost
+    first = await start(ada, idempotencyKey="k")
+    assert (first.status, first.body["code"]) == (503, "payments_unavailable")
+    again = await start(ada, idempotencyKey="k")
+    assert (again.status, again.headers["Idempotency-Replayed"]) == (200, "true")
+    third = await start(ada, idempotencyKey="k")
+    assert third.body == again.body
+    assert len((await ada.get("/api/v1/credits/purchases")).body) == 1
+    other = await start(ada, idempotencyKey="k", successUrl="https://app.example.com/elsewhere")
+    assert (other.status, other.body["code"]) == (422, "idempotency_key_reused")
+
+
+async def test_what_is_bought_can_be_given_back(service: Service, double: Double, database: Database) -> None:
+    ada = await service.new_session()
+    started = await start(ada)
+    double.pay(session_id(started))
+    for delivery in list(double.held):
+        double.deliver(delivery)
+    path = f"/api/v1/credits/purchases/{started.body['purchaseId']}/refund"
+    bob = await service.new_session()
+    assert (await bob.post(path)).status == 404
+    refunded = await ada.post(path)
+    assert (refunded.status, refunded.body["status"], refunded.body["amountRefunded"]) == (200, "refunded", 100)
+    assert await paid(ada) == 0
+    assert (await ada.post(path)).body["code"] == "purchase_not_paid"
+    assert database.query("select * from credits.verify_ledger()") == []
+
+
+async def test_what_is_spent_cannot_be_given_back_by_its_buyer(service: Service, double: Double) -> None:
+    ada = await service.new_session()
+    started = await start(ada)
+    path = f"/api/v1/credits/purchases/{started.body['purchaseId']}/refund"
+    assert (await ada.post(path)).body["code"] == "purchase_not_paid"
+    double.pay(session_id(started))
+    for delivery in list(double.held):
+        double.deliver(delivery)
+    assert (await ada.use(151)).status == 200
+    assert (await ada.post(path)).body["code"] == "refund_not_possible"
+
+
+async def test_a_page_of_the_provider_has_the_invoices(service: Service, double: Double) -> None:
+    ada = await service.new_session()
+    assert (await ada.post("/api/v1/credits/portal")).status == 404
+    await start(ada)
+    assert (await ada.post("/api/v1/credits/portal")).body["url"].startswith(double.url)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"packageId": "x"}, {"packageId": None}, {"successUrl": "no address"}, {"successUrl": "javascript://%0aalert(1)"},
+        {"cancelUrl": "https://a b"}, {"currency": "EURO"}, {"currency": "usd"}, {"idempotencyKey": ""}, {"more": 1},
+    ],
+)  # fmt: skip
+async def test_bad_input_starts_nothing(service: Service, fields: dict[str, Any]) -> None:
+    ada = await service.new_session()
+    reply = await start(ada, **fields)
+    assert (reply.status, reply.body["code"]) == (400, "invalid_request"), reply.text
+    assert (await ada.get("/api/v1/credits/purchases")).body == []
+
+
+async def test_a_purchase_that_is_not_there(service: Service) -> None:
+    ada = await service.new_session()
+    for purchase in (uuid.uuid4(), "x", "1"):
+        assert (await ada.get(f"{PURCHASE}/{purchase}")).status == 404
+        assert (await service.get(f"{PURCHASE}/{purchase}/return?userId={ada.user_id}")).status == 404
+
+
+async def test_without_a_key_nothing_is_sold_and_all_else_works(database: Database) -> None:
+    with Gateway(database.gateway_url) as plain:
+        async with Service(plain.url) as service:
+            ada = await service.new_session()
+            started = await start(ada)
+            assert (started.status, started.body["code"]) == (503, "payments_not_configured")
+            assert (await ada.use(1)).status == 200
+            news = await service.post("/api/v1/webhooks/stripe", {})
+            assert (news.status, news.body["code"]) == (503, "payments_not_configured")
