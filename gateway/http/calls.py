@@ -44,12 +44,13 @@ def handler(route: Route) -> Handler:
         if isinstance(found, Reply):
             return _response(found)
         caller, model = found
-        values = msgspec.structs.asdict(model) if model else {}
+        # A request that names a user by itself has no caller.
+        values = {"user_id": caller.user_id, **(msgspec.structs.asdict(model) if model else {})}
         for name, given in in_path:
             values[name] = _uuid(request.match_info[given])
         for prepare in before:
             prepare(values, services.settings)
-        values |= {"user_id": caller.user_id, "claims": caller.claims, "context": _context(request, address)}
+        values |= {"claims": caller.claims, "context": _context(request, address)}
         async with guarded(services.guesses, caller, model, address):
             reply = await services.database.call(statement, [_encode(values[name]) for name in parameters])
 

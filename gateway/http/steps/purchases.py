@@ -80,7 +80,7 @@ async def look_at_purchase(reply: Reply, _: msgspec.Struct | None, services: Ser
     """The purchase as it is at the provider now, if it may still change; else, and if that is away, as it was."""
     order = msgspec.json.decode(reply.body, type=Order)
     settled = await _settled(reply, order, order.session_id, services, write_down)
-    return replace(reply, body=msgspec.json.decode(settled.body, type=_Shown).purchase)
+    return replace(reply, body=bytes(msgspec.json.decode(settled.body, type=_Shown).purchase))
 
 
 async def return_to_app(reply: Reply, model: msgspec.Struct | None, services: Services, write_down: WriteDown) -> Reply:
@@ -89,7 +89,7 @@ async def return_to_app(reply: Reply, model: msgspec.Struct | None, services: Se
     session_id = order.session_id or getattr(model, "session_id", None)
     settled = await _settled(reply, order, session_id, services, write_down)
     if not order.success_url:
-        return replace(reply, body=msgspec.json.decode(settled.body, type=_Shown).purchase)
+        return replace(reply, body=bytes(msgspec.json.decode(settled.body, type=_Shown).purchase))
     return Reply(303, b"", {"Location": order.success_url.replace(SESSION_ID, session_id or "")})
 
 
@@ -105,7 +105,7 @@ async def refund_purchase(reply: Reply, _: msgspec.Struct | None, services: Serv
         except RefundRefusedError as error:
             raise Problem("refund_not_possible", "The payment provider refuses this refund.") from error
     settled = await _settled(reply, order, order.session_id, services, write_down)
-    return replace(reply, body=msgspec.json.decode(settled.body, type=_Shown).purchase)
+    return replace(reply, body=bytes(msgspec.json.decode(settled.body, type=_Shown).purchase))
 
 
 async def open_portal(reply: Reply, model: msgspec.Struct | None, services: Services, _: WriteDown) -> Reply:
