@@ -37,6 +37,10 @@ class ListTransactions(Request, frozen=True):
     type: Annotated[TransactionType, Meta(description=_FILTER)] | None = None
     # Of any form: what was spent before apps had plain names is found as well.
     app_id: Annotated[str, Meta(min_length=1, max_length=100, description=_FILTER)] | None = None
+    idempotency_key: (
+        Annotated[str, Meta(min_length=1, max_length=255, description="that of a spend: the one in each app, if any")]
+        | None
+    ) = None
 
     rules: ClassVar[Mapping[str, Rule]] = {"limit": page_size}
 

@@ -459,6 +459,7 @@ def _write_repeatables(connection: psycopg.Connection, directory: Path, finishes
             for path in functions:
                 _write_function(connection, path, directory)
         connection.execute("set local check_function_bodies = on")
+        _execute_returned(connection, directory, "grown_routines")
         if not finishes:
             _grant_again(connection, directory, callers)
         # Late, because from here on clients wait until the commit.

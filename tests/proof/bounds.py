@@ -233,6 +233,7 @@ WORST_CALLS = {
         "select * from credits.page_of_transactions(100, p_before => '00000000-0000-7000-8001-000000000000')",
         "select * from credits.page_of_transactions(100, p_type => 'refund')",
     ],
+    "credits.find_transaction": ["select * from credits.find_transaction('order-1')"],
     "credits.metadata_of_package": ["select credits.metadata_of_package(id) from credits.list_packages()"],
     "credits.use_credits": [
         f"{_SPEND} jsonb_build_object('a', repeat('x', 4087)))",

@@ -162,6 +162,7 @@ LISTING = st.fixed_dictionaries(
         "offset": st.integers(0, 3),
         "type": st.sampled_from([None, None, "usage", "bonus", "adjustment"]),
         "appId": st.sampled_from([None, None, "chat", "shop"]),
+        "idempotencyKey": st.sampled_from([None, None, None, "k1", "k3"]),
     }
 )
 WHICH = st.sampled_from(["current", "previous", "ancient"])
@@ -341,15 +342,19 @@ class Machine(RuleBasedStateMachine):
 
     @rule(device=live, asked=LISTING, before=st.one_of(st.none(), st.integers(0, 10)))
     def transactions(self, device: Device, asked: dict[str, Any], before: int | None) -> None:
-        """A page: those of a type and an app, before the one that is so many from the newest."""
+        """A page: those of a type, an app and a key, before the one that is so many from the newest."""
         user = device.login.user
         newest_first = list(zip(self.model.transactions(user), reversed(self.ids[user.email]), strict=True))
         cursor = None
         if before is not None and before < len(newest_first):
             cursor = newest_first[before][1]
             newest_first = newest_first[before + 1 :]
-        kind, app = asked["type"], asked["appId"]
-        found = [(m, i) for m, i in newest_first if kind in {None, m.type} and app in {None, m.app_id}]
+        kind, app, key = asked["type"], asked["appId"], asked["idempotencyKey"]
+        found = [
+            (m, i)
+            for m, i in newest_first
+            if kind in {None, m.type} and app in {None, m.app_id} and key in {None, m.key}
+        ]
         limit, offset = asked["limit"], asked["offset"]
         page, more = found[offset : offset + limit], found[offset + limit :]
 
@@ -357,7 +362,7 @@ class Machine(RuleBasedStateMachine):
         if agree(self.refusal(device) or self.model.permits(self.at, device.login), answer):
             assert [row["id"] for row in answer.body] == [identity for _, identity in page]
             assert all(fits(movement, row) for (movement, _), row in zip(page, answer.body, strict=True))
-            assert next_before(answer) == (page[-1][1] if more else None)
+            assert next_before(answer) == (page[-1][1] if more and not key else None)
 
     @rule(device=live, limit=st.integers(1, 4))
     def all_pages(self, device: Device, limit: int) -> None:

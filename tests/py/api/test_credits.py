@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import pytest
@@ -389,6 +390,15 @@ async def test_a_filter_leaves(user: Session, query: str, expected: list[int]) -
 async def test_a_transaction_is_listed_as_it_was_answered(user: Session) -> None:
     spent = await user.use(3, metadata={"a": 1}, idempotencyKey="k")
     assert (await page(user, "?limit=1")) == [spent.body["transaction"]]
+
+
+async def test_an_idempotency_key_finds_its_spend(user: Session) -> None:
+    spent = await user.use(3, appId="one", idempotencyKey="order 1+2")
+    other = await user.use(4, appId="two", idempotencyKey="order 1+2")
+    key = quote("order 1+2", safe="")
+    assert await page(user, f"?idempotencyKey={key}&appId=one") == [spent.body["transaction"]]
+    assert await page(user, f"?idempotencyKey={key}") == [other.body["transaction"], spent.body["transaction"]]
+    assert await page(user, "?idempotencyKey=order") == []
 
 
 async def test_without_parameters_there_are_fifty(user: Session) -> None:

@@ -399,6 +399,54 @@ def test_a_function_may_return_another_type(cluster: Cluster, empty: Database, c
     assert schema(cluster, empty) == fresh
 
 
+def write_extra(directory: Path, parameters: str, answer: str) -> None:
+    """A function of the API that returns this text."""
+    signature = "api.extra({})".format(re.sub(" default [^,]+", "", parameters))
+    (directory / "functions" / "api" / "health" / "extra.sql").write_text(
+        f"create or replace function api.extra({parameters}) returns text language sql as $$ select {answer} $$;\n"
+        f"revoke all on function {signature} from public; grant execute on function {signature} to mana_gateway;"
+    )
+
+
+def test_a_function_that_takes_more_serves_the_calls_of_the_release_before(
+    cluster: Cluster, empty: Database, copy: Path, fresh: str
+) -> None:
+    write_extra(copy, "p_a int", "'one'")
+    apply(empty, copy)
+    with psycopg.connect(empty.gateway_url, autocommit=True) as gateway:
+
+        def call() -> list[tuple[str]]:
+            return gateway.execute("select api.extra(p_a => 1)", prepare=True).fetchall()
+
+        assert call() == [("one",)]
+        write_extra(copy, "p_a int, p_b int default 2", "p_b::text")
+        apply(empty, copy)
+        assert call() == [("2",)]
+        apply(empty, copy)
+        assert call() == [("2",)]
+    assert empty.query(
+        "select oid::regprocedure::text from pg_proc"
+        " where pronamespace = 'api'::regnamespace and proname like '%%extra%%'"
+    ) == [("api.extra(integer,integer)",)]
+    apply(empty)
+    apply(empty)
+    assert schema(cluster, empty) == fresh
+
+
+@pytest.mark.parametrize(
+    "parameters", ["p_a text, p_b int default 2", "p_c int, p_b int default 2", "p_a int, p_b int"]
+)
+def test_a_function_that_takes_something_else_stays_beside_the_former(
+    empty: Database, copy: Path, parameters: str
+) -> None:
+    write_extra(copy, "p_a int", "'one'")
+    apply(empty, copy)
+    write_extra(copy, parameters, "'other'")
+    apply(empty, copy)
+    with psycopg.connect(empty.gateway_url) as gateway:
+        assert gateway.execute("select api.extra(p_a => 1)").fetchall() == [("one",)]
+
+
 def test_a_call_that_runs_while_its_function_gets_another_type_ends_well(empty: Database, copy: Path) -> None:
     file = copy / "functions" / "credits" / "packages" / "extra.sql"
     file.write_text(

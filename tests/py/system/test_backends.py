@@ -189,7 +189,8 @@ def test_a_second_backend_waits_for_the_balance(
 
 
 @pytest.mark.parametrize(
-    "call", ["get_balance()", "list_transactions()", "list_purchases()", "use_credits(1, 'a', 'b')"]
+    "call",
+    ["get_balance()", "list_transactions()", "find_transaction('k')", "list_purchases()", "use_credits(1, 'a', 'b')"],
 )
 def test_a_transaction_without_a_user_gets_nothing(backend: Connection, call: str) -> None:
     with pytest.raises(psycopg.Error) as error, backend.transaction():
@@ -340,7 +341,8 @@ def test_a_backend_can_call_these_functions_and_no_others(backend: Connection) -
     assert {found["name"] for found in rows} == {
         "auth.act_as", "auth.uid", "auth.user_ids", "auth.role", "auth.session_id",
         "credits.get_balance", "credits.metadata_of_package", "credits.list_packages", "credits.list_purchases",
-        "credits.list_transactions", "credits.page_of_transactions", "credits.use_credits",
+        "credits.list_transactions", "credits.page_of_transactions", "credits.find_transaction",
+        "credits.use_credits",
     }  # fmt: skip
 
 

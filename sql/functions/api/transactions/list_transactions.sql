@@ -1,17 +1,19 @@
 -- Called by GET /api/v1/credits/transactions.
 --
--- With a filter, a page may have less than p_limit transactions, or none, before the last one.
+-- With a filter, a page may have less than p_limit transactions, or none, before the last one. Gateways
+-- of release 0.1 do not name p_idempotency_key, which is looked up and no such filter.
 --
 -- Raises  PT401 as auth.begin_request does   PT400 invalid_request
 create or replace function api.list_transactions(
-    p_user_id uuid,
-    p_claims  text,
-    p_context text,
-    p_limit   int,
-    p_offset  int,
-    p_before  uuid,
-    p_type    credits.transaction_type,
-    p_app_id  text
+    p_user_id         uuid,
+    p_claims          text,
+    p_context         text,
+    p_limit           int,
+    p_offset          int,
+    p_before          uuid,
+    p_type            credits.transaction_type,
+    p_app_id          text,
+    p_idempotency_key text default null
 )
 returns api.reply
 language plpgsql
@@ -25,6 +27,18 @@ declare
     v_next uuid;
 begin
     perform auth.begin_request(p_user_id, p_claims, p_context);
+    if p_idempotency_key is not null then
+        v_page := array(
+            select t
+              from credits.find_transaction(p_idempotency_key, p_app_id) as t
+             where (p_type is null or t.type = p_type)
+               and (p_before is null or t.id < p_before)
+             order by t.id desc
+            offset p_offset
+             limit p_limit
+        );
+        return api.page((select json_agg(api.transaction(t)) from unnest(v_page) as t), null);
+    end if;
     select p.page, p.next_before
       into v_page, v_next
       from credits.page_of_transactions(
@@ -35,6 +49,9 @@ begin
 end
 $$;
 
-alter function api.list_transactions owner to mana_api;
-revoke all on function api.list_transactions from public;
-grant execute on function api.list_transactions to mana_gateway;
+alter function api.list_transactions(uuid, text, text, int, int, uuid, credits.transaction_type, text, text)
+    owner to mana_api;
+revoke all on function api.list_transactions(uuid, text, text, int, int, uuid, credits.transaction_type, text, text)
+    from public;
+grant execute on function api.list_transactions(uuid, text, text, int, int, uuid, credits.transaction_type, text, text)
+    to mana_gateway;

@@ -1,26 +1,26 @@
 -- api.list_transactions. What is listed is in credits/list_transactions.sql.
 begin;
 \ir ../../setup.psql
-select plan(14);
+select plan(19);
 
 select make_users('ada', 'bob');
 do $$
 begin
     perform auth.act_as(tap.id_of('ada'));
-    perform credits.use_credits(n, 'chat', 'Question ' || n) from generate_series(1, 4) as n;
+    perform credits.use_credits(n, case n when 1 then 'draw' else 'chat' end, 'Question ' || n, 'key-' || n % 3) from generate_series(1, 4) as n;
     perform auth.begin_anonymous_request('');
 end
 $$;
 
 create function tap.list(
     p_name text, p_limit int default 50, p_offset int default 0, p_before uuid default null,
-    p_type credits.transaction_type default null, p_app_id text default null
+    p_type credits.transaction_type default null, p_app_id text default null, p_key text default null
 )
 returns api.reply
 language sql
 as $$
     select api.list_transactions(
-        id_of(p_name), claims_of(p_name), null, p_limit, p_offset, p_before, p_type, p_app_id
+        id_of(p_name), claims_of(p_name), null, p_limit, p_offset, p_before, p_type, p_app_id, p_key
     )
 $$;
 
@@ -58,8 +58,20 @@ select is(
     'the last page has no next one, also when it is full'
 );
 select is(
-    (select (amounts(body), headers is null)::text from list('ada', 2, 1, p_type => 'usage', p_app_id => 'chat')),
-    (array[-3, -2], false)::text, 'offset, type and app are passed on'
+    (select (amounts(body), headers is null)::text from list('ada', 1, 1, p_type => 'usage', p_app_id => 'chat')),
+    (array[-3], false)::text, 'offset, type and app are passed on'
+);
+select body, headers is null as no_headers from list('ada', p_key => 'key-1') \gset
+select is((amounts(:'body'), :'no_headers'::boolean)::text, (array[-4, -1], true)::text, 'a key finds its transactions, a list');
+select is((select amounts(body) from list('ada', p_key => 'key-1', p_app_id => 'chat')), array[-4], 'in one app the one');
+select is(
+    (select amounts(body) from list('ada', 1, 1, p_key => 'key-1', p_type => 'usage')), array[-1],
+    'limit, offset and type count for these as well'
+);
+select is((select amounts(body) from list('ada', p_key => 'key-1', p_type => 'bonus')), '{}', 'there is none of another type');
+select is(
+    (select amounts(body) from list('ada', p_key => 'key-1', p_before => :'next')), '{}',
+    'nor one that is not older than the last one seen'
 );
 select is((select amounts(body) from list('ada', 100)), array[-4, -3, -2, -1, 150], 'a limit of 100 is taken');
 select refused_ok(

@@ -2,7 +2,7 @@
 -- writes the settings itself is nobody. auth.require_user, auth.require_users, _auth.seal.
 begin;
 \ir ../../setup.psql
-select plan(23);
+select plan(25);
 
 select make_users('ada', 'bob');
 select auth.set_disabled(email_of('bob'), true);
@@ -18,7 +18,8 @@ create function tap.nobody_ok(p_description text) returns setof text language sq
     select throws_ok(s, 'PT401', 'authentication_required', p_description || ': ' || s)
       from unnest(array[
           'select credits.use_credits(1, ''shop'', ''Order'')', 'select credits.get_balance()',
-          'select * from credits.list_transactions()', 'select * from credits.list_purchases()'
+          'select * from credits.list_transactions()', 'select * from credits.find_transaction(''k'')',
+          'select * from credits.list_purchases()'
       ]) as s
 $$;
 
