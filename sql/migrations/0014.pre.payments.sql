@@ -36,7 +36,8 @@ alter table credits.transactions
     drop constraint transactions_check1;
 
 -- Why a movement happened that is neither a spend nor a grant: one cause, one movement. reverses is the transaction
--- that this one takes back, in whole or in part; reason, note and actor are of those who decided it. In a table of
+-- that this one takes back, in whole or in part; reason, note and actor are of those who decided it, approved_by
+-- of a second one. In a table of
 -- its own: a spend writes no row here and keeps no further index.
 create table credits.causes (
     user_id        uuid not null,
@@ -46,6 +47,7 @@ create table credits.causes (
     reason         text check (length(reason) between 1 and 100),
     note           text check (length(note) between 1 and 500),
     actor          text check (length(actor) between 1 and 255),
+    approved_by    text check (length(approved_by) between 1 and 255 and approved_by <> actor),
     primary key (user_id, cause),
     unique (user_id, transaction_id),
     foreign key (user_id, transaction_id) references credits.transactions (user_id, id),

@@ -1,4 +1,4 @@
--- Called by auth.set_disabled and auth.set_role.
+-- Called by auth.act_for_email, auth.set_disabled and auth.set_role.
 --
 -- The user with this e-mail address, who is the user of the rest of the transaction.
 --

@@ -1,4 +1,4 @@
--- Called by _credits.balance_summary, _credits.spend and credits.is_unspent.
+-- Called by _credits.balance_summary, _credits.spend, credits.adjust and credits.is_unspent.
 --
 -- What this balance can pay for now: debt, the negative paid part, leaves free credits usable, and what is
 -- held is kept for its reservation.

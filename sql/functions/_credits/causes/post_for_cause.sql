@@ -1,25 +1,29 @@
--- Called by credits.complete_purchase and credits.reverse_purchase, with the balance row locked.
+-- Called by _credits.reverse_spend, credits.adjust, credits.complete_purchase and credits.reverse_purchase, with the
+-- balance row locked.
 --
--- Moves paid credits of the user of this transaction, and writes down why. One cause moves once.
+-- Makes one movement and writes down why, and who decided it. One cause moves once.
 --
 -- Raises  23505 unique_violation  this cause has moved something before
 create or replace function _credits.post_for_cause(
-    p_cause           text,
-    p_type            credits.transaction_type,
-    p_counter_account credits.account,
-    p_paid            bigint,
-    p_description     text,
-    p_reverses        uuid default null
+    p_cause       text,
+    p_movement    credits.movement,
+    p_reverses    uuid default null,
+    p_reason      text default null,
+    p_note        text default null,
+    p_actor       text default null,
+    p_approved_by text default null
 )
-returns void
+returns credits.transactions
 language sql
 volatile
 as $$
-    insert into credits.causes (user_id, cause, transaction_id, reverses)
-    select t.user_id, p_cause, t.id, p_reverses
-      from _credits.post_movements(array[row(
-          auth.uid(), p_type, p_counter_account, 0, p_paid, p_description, null, null, null, null, null
-      )::credits.movement]) as t
+    with posted as (
+        select * from _credits.post_movements(array[p_movement])
+    ), caused as (
+        insert into credits.causes (user_id, cause, transaction_id, reverses, reason, note, actor, approved_by)
+        select p.user_id, p_cause, p.id, p_reverses, p_reason, p_note, p_actor, p_approved_by from posted as p
+    )
+    select * from posted
 $$;
 
 alter function _credits.post_for_cause owner to mana_ledger;

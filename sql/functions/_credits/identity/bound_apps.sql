@@ -1,4 +1,5 @@
--- Called by credits.find_transaction, credits.page_of_transactions and credits.use_credits.
+-- Called by credits.find_transaction, credits.page_of_transactions, credits.reverse_spend and
+-- credits.use_credits.
 --
 -- The apps that the session's login role works for: none until an administrator has bound it
 -- (credits.bind_backend). Null stands for every app: the gateway's role and administrators are not

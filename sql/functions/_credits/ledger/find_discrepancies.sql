@@ -197,6 +197,49 @@ begin
      where t.type in ('purchase', 'refund')
        and not exists (select from credits.causes as c where c.user_id = t.user_id and c.transaction_id = t.id)
     union all
+    select t.user_id, t.id, 'reversal_without_spend', format('refund of %s in app %s', t.amount, t.app_id)
+      from movement as t
+     where t.type = 'refund'
+       and exists (
+           select from credits.ledger_entries as e
+            where e.user_id = t.user_id and e.transaction_id = t.id and 'usage' in (e.debit_account, e.credit_account)
+       )
+       and not exists (
+           select
+             from credits.causes as c
+             join credits.transactions as spend on spend.user_id = c.user_id and spend.id = c.reverses
+            where c.user_id = t.user_id and c.transaction_id = t.id
+              and spend.type = 'usage' and spend.app_id = t.app_id and spend.id < t.id
+       )
+    union all
+    select reversed.user_id, reversed.id, 'reversals_exceed_spend',
+           format('of the spend, free %s and paid %s are left', rest.free, rest.paid)
+      from (
+          select distinct c.user_id, c.reverses as id
+            from movement as t
+            join credits.causes as c on c.user_id = t.user_id and c.transaction_id = t.id
+           where t.type = 'refund' and c.reverses is not null
+      ) as reversed
+     cross join lateral (
+         select coalesce(sum(l.signed) filter (where l.own = 'free'), 0) as free,
+                coalesce(sum(l.signed) filter (where l.own = 'paid'), 0) as paid
+           from (
+               select case when e.credit_account = 'usage' then e.debit_account else e.credit_account end as own,
+                      case when e.credit_account = 'usage' then e.amount else -e.amount end as signed
+                 from credits.ledger_entries as e
+                where e.user_id = reversed.user_id
+                  and e.transaction_id = any (array(
+                      select reversed.id
+                       union all
+                      select c.transaction_id
+                        from credits.causes as c
+                       where c.user_id = reversed.user_id and c.reverses = reversed.id
+                  ))
+                  and 'usage' in (e.debit_account, e.credit_account)
+           ) as l
+     ) as rest
+     where rest.free < 0 or rest.paid < 0
+    union all
     select p.user_id, booked.transaction_id, 'purchase_differs_from_ledger',
            format('%s of %s credits; booked %s, reversed %s of %s',
                   p.status, p.credits, booked.amount, booked.reversed, owed.credits)

@@ -1,4 +1,5 @@
--- Called by _credits.spend, credits.find_transaction and credits.page_of_transactions.
+-- Called by _credits.reverse_spend, _credits.spend, credits.adjust, credits.find_transaction and
+-- credits.page_of_transactions.
 --
 -- A transaction as its callers get it.
 create or replace function _credits.receipt(p_transaction credits.transactions, p_replayed boolean default false)

@@ -1,4 +1,4 @@
--- Called by _credits.spend.
+-- Called by _credits.decision_error and _credits.spend.
 --
 -- Whether people can tell the key from any other that looks different: all of it is visible, and
 -- blanks are only between others. Null is.

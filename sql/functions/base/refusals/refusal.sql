@@ -20,11 +20,13 @@ as $$
           ('invalid_refresh_token',   401, 'Invalid refresh token'),
           ('insufficient_credits',    402, 'Insufficient credits.'),
           ('app_not_allowed',         403, 'This backend does not work for this app.'),
+          ('approval_required',       403, 'A second administrator has to approve this.'),
           ('not_found',               404, 'There is nothing here.'),
           ('email_taken',             409, 'This e-mail address is already registered.'),
           ('purchases_blocked',       409, 'A payment is disputed. Until that is settled, nothing can be bought.'),
           ('purchase_not_paid',       409, 'There is no payment that could be refunded.'),
           ('refund_not_possible',     409, 'The time to refund has passed, or some of the credits are spent.'),
+          ('reversal_exceeds_spend',  409, 'So much of this spend is not left to give back.'),
           ('version_conflict',        409, 'The balance has changed. Read it again and decide again.'),
           ('idempotency_key_reused',  422, 'This idempotency key was used for another request.'),
           ('not_visible_yet',         503, 'This purchase is not here yet. Send the event again.')

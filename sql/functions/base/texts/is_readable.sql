@@ -1,4 +1,4 @@
--- Called by auth.log_in, auth.register_user and _credits.spend.
+-- Called by auth.log_in, auth.register_user, _credits.decision_error and _credits.spend.
 --
 -- Whether people see anything of the text. Null is.
 create or replace function base.is_readable(p_text text)

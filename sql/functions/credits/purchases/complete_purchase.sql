@@ -28,7 +28,10 @@ begin
     end if;
 
     perform _credits.post_for_cause(
-        'purchase:' || p_purchase_id, 'purchase', 'sales', v_purchase.credits, 'Purchase of credits'
+        'purchase:' || p_purchase_id,
+        row(
+            v_user_id, 'purchase', 'sales', 0, v_purchase.credits, 'Purchase of credits', null, null, null, null, null
+        )::credits.movement
     );
     update credits.purchases
        set status = 'completed',

@@ -40,8 +40,12 @@ begin
     v_delta := p_reversed - v_before.reversed;
     if v_delta <> 0 then
         perform _credits.post_for_cause(
-            format('reversal:%s:%s', p_purchase_id, v_before.times + 1), 'refund', 'refunds', -v_delta,
-            case when v_delta > 0 then 'Purchase reversed' else 'Reversal of a purchase taken back' end,
+            format('reversal:%s:%s', p_purchase_id, v_before.times + 1),
+            row(
+                v_user_id, 'refund', 'refunds', 0, -v_delta,
+                case when v_delta > 0 then 'Purchase reversed' else 'Reversal of a purchase taken back' end,
+                null, null, null, null, null
+            )::credits.movement,
             v_before.transaction_id
         );
     end if;
