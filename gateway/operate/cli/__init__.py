@@ -12,6 +12,7 @@ from gateway.operate.cli import (
     backends,
     backup,
     bench,
+    corrections,
     keys,
     ledger,
     migrate,
@@ -52,6 +53,7 @@ for command in (
     keys.keys,
     users.user,
     backends.backend,
+    corrections.corrections,
     ledger.ledger,
     settings.settings,
 ):

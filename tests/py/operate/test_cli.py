@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
+from uuid import UUID, uuid4
 
 import click
 import psycopg
@@ -67,6 +69,7 @@ def test_the_commands_of_the_readme_are_there() -> None:
         "run", "serve", "migrate status", "migrate apply", "migrate rollback", "keys generate", "keys rotate",
         "keys revoke", "psql",
         "user create", "user make-admin", "user disable", "backend bind", "backend list", "ledger verify",
+        "credits adjust", "credits reverse",
         "settings", "routes",
         "backup", "backup list", "restore", "maintain",
     ):  # fmt: skip
@@ -103,6 +106,8 @@ NEED_A_DATABASE = [
     ("ledger", "verify"),
     ("backend", "bind", "shop", "chat"),
     ("backend", "list"),
+    ("credits", "adjust", "a@example.com", "-1", "--reason", "other"),
+    ("credits", "reverse", "a@example.com", str(UUID(int=1)), "--reason", "other"),
 ]
 
 
@@ -414,6 +419,76 @@ def test_a_backend_is_not_bound_to_what_is_no_app(database: Database, backend: s
     done = as_admin(database, "backend", "bind", backend, "chat", app)
     assert_failed(done, "error: app_ids: each must be")
     assert f"{backend}  -" in as_admin(database, "backend", "list").stdout.splitlines()
+
+
+# ---------------------------------------------------------------- credits
+
+
+def adjust(database: Database, email: str, amount: str, *options: str) -> Done:
+    return as_admin(database, "credits", "adjust", email, amount, "--reason", "goodwill", *options)
+
+
+async def test_an_administrator_adjusts_a_balance(database: Database, client: Service) -> None:
+    user = await client.new_session()
+    given = adjust(database, user.email, "100", "--actor", "grace", "--note", "For the trouble", "--key", "k-1")
+    assert (given.returncode, given.stderr) == (
+        0,
+        f"- +100 for {user.email}, who had 150 free and 100 paid credits then\n",
+    )
+    again = adjust(database, user.email, "100", "--actor", "alan", "--note", "For the trouble", "--key", "k-1")
+    assert (again.stdout, again.returncode) == (given.stdout, 0)
+    assert again.stderr.startswith("- was done before: +100 for ")
+    taken = adjust(database, user.email, "-30", "--free")
+    assert taken.stderr.startswith("- -30 for ")
+    assert [(await user.balance())[part] for part in ("freeCreditsRemaining", "balance")] == [120, 100]
+    assert database.query("select actor, note from credits.causes where transaction_id = %s", given.stdout.strip()) == [
+        ("grace", "For the trouble")
+    ]
+    [(actor,)] = database.query("select actor from credits.causes where transaction_id = %s", taken.stdout.strip())
+    assert actor == getpass.getuser()
+    database.assert_ledger_is_sound()
+
+
+@pytest.mark.parametrize(
+    ("amount", "options", "error"),
+    [
+        ("-101", (), "Insufficient credits: 101 required, 0 available."),
+        ("10001", (), "A second administrator has to approve more than 10000 credits."),
+        ("10001", ("--actor", "grace", "--approved-by", "grace"), "approved_by: must be another administrator."),
+        ("0", (), "amount: must be a whole number"),
+        ("1", ("--reason", "whim"), "reason: must be one of goodwill, correction, "),
+    ],
+)
+async def test_an_adjustment_that_may_not_be_changes_nothing(
+    database: Database, client: Service, amount: str, options: tuple[str, ...], error: str
+) -> None:
+    user = await client.new_session()
+    assert_failed(adjust(database, user.email, amount, *options), error)
+    assert (await user.balance())["version"] == 1
+
+
+async def test_much_is_adjusted_when_a_second_one_approves(database: Database, client: Service) -> None:
+    user = await client.new_session()
+    assert adjust(database, user.email, "10001", "--actor", "grace", "--approved-by", "alan").returncode == 0
+    assert (await user.balance())["balance"] == 10001
+
+
+async def test_an_administrator_reverses_a_spend_of_a_disabled_user(database: Database, client: Service) -> None:
+    user = await client.new_session()
+    spent = (await user.use(20)).body["transaction"]["id"]
+    as_admin(database, "user", "disable", user.email)
+    for options, done in ((("--amount", "5"), "+5"), ((), "+15")):
+        given = as_admin(database, "credits", "reverse", user.email, spent, "--reason", "failed", *options)
+        assert given.stderr.startswith(f"- {done} for {user.email}"), given.stderr
+    given = as_admin(database, "credits", "reverse", user.email, spent, "--reason", "failed")
+    assert_failed(given, "error: Of this spend 0 credits are left to give back.")
+    given = as_admin(database, "credits", "reverse", user.email, str(uuid4()), "--reason", "failed")
+    assert_failed(given, "error: There is nothing here.")
+    database.assert_ledger_is_sound()
+
+
+def test_credits_of_an_unknown_user_are_one_clear_line(database: Database) -> None:
+    assert_failed(adjust(database, "nobody@example.com", "1"), r"error: There is no user with this e-mail address\.")
 
 
 # ---------------------------------------------------------------- ledger
