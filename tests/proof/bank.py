@@ -1,7 +1,7 @@
 """The bank: many clients, half over HTTP and half as backends in SQL, on few hot and many cold users.
 
-They register, spend, get gifts and daily grants, refresh and log out while the injected clock runs
-ahead by hours at a time. Keys are repeated, some with another payload, across both ways in. Whatever
+They register, spend, give spends back, get gifts and daily grants, refresh and log out while the injected
+clock runs ahead by hours at a time. Keys are repeated, some with another payload, across both ways in. Whatever
 has no answer and can be repeated is repeated until it has one. Everything goes into a history. While
 the load runs, the books are checked every few seconds; in the end the history is judged by the model.
 
@@ -453,7 +453,14 @@ class _SqlClient(_Client):
         kind = self._chance.random()
         if kind < 0.08:
             await self._bank.give(self._number, person, self._chance)
-        elif kind < 0.2:
+        elif kind < 0.16 and (spends := [request.key for request in person.requests if request.key is not None]):
+            spend, key = self._chance.choice(spends), f"back-{self._chance.randint(1, 3)}"
+            amount = self._chance.choice([None, 1, 2, 5])
+            await self._bank.insist(
+                self._number, "reverse", person, lambda: self._sql.reverse(person.id, spend, amount, key),
+                spend=spend, amount=amount, key=key,
+            )  # fmt: skip
+        elif kind < 0.24:
             await self._bank.insist(self._number, "balance", person, lambda: self._sql.balance(person.id))
         else:
             request = self._bank.request(person, self._chance)
@@ -561,6 +568,14 @@ select 'a request was applied twice', min(t.id::text)
  group by t.metadata ->> 'request'
 having count(*) > 1
 union all
+select 'more was given back than spent', c.reverses::text
+  from credits.causes as c
+  join credits.transactions as back on back.user_id = c.user_id and back.id = c.transaction_id
+  join credits.transactions as spend on spend.user_id = c.user_id and spend.id = c.reverses
+ where spend.type = 'usage'
+ group by c.user_id, c.reverses, spend.amount
+having sum(back.amount) > -spend.amount
+union all
 select 'an order without its spend', o.transaction_id::text
   from shop.orders as o
  where not exists (select from credits.transactions as t where t.user_id = o.user_id and t.id = o.transaction_id)
@@ -597,10 +612,13 @@ select json_build_object(
            'email', u.email, 'id', t.id, 'type', t.type, 'amount', t.amount, 'before', t.balance_before,
            'after', t.balance_after, 'free', t.free_after, 'spent', t.total_spent_after, 'version', t.version,
            'window', t.grant_window, 'app', t.app_id, 'description', t.description, 'metadata', t.metadata,
-           'key', t.idempotency_key, 'at', extract(epoch from t.created_at), 'transaction', t.xmin::text
+           'key', t.idempotency_key, 'at', extract(epoch from t.created_at), 'transaction', t.xmin::text,
+           'reverses', spend.idempotency_key, 'cause', c.cause
        )
   from credits.transactions as t
   join auth.users as u on u.id = t.user_id
+  left join credits.causes as c on c.user_id = t.user_id and c.transaction_id = t.id
+  left join credits.transactions as spend on spend.user_id = c.user_id and spend.id = c.reverses
  order by t.user_id, t.id
 """,
     "order": "select json_build_object('id', transaction_id) from shop.orders",

@@ -235,6 +235,10 @@ WORST_CALLS = {
     ],
     "credits.find_transaction": ["select * from credits.find_transaction('order-1')"],
     "credits.metadata_of_package": ["select credits.metadata_of_package(id) from credits.list_packages()"],
+    "credits.reverse_spend": [
+        "select r.* from credits.use_credits(1, 'tests', 'd', gen_random_uuid()::text) as t,"
+        " credits.reverse_spend('tests', 'other', repeat('k', 255), t.id, p_note => repeat(chr(128512), 500)) as r",
+    ],
     "credits.use_credits": [
         f"{_SPEND} jsonb_build_object('a', repeat('x', 4087)))",
         f"{_SPEND} ('{{\"a\":[' || repeat('1e308,', 1000000) || '1]}}')::jsonb)",

@@ -156,6 +156,24 @@ select id, amount, balance_before, balance_after, free_credits_remaining, balanc
 """
 
 
+_REVERSE = """
+select id, amount, balance_before, balance_after, free_credits_remaining, balance, total_spent, version, created_at,
+       replayed
+  from credits.reverse_spend(
+      p_app_id => %s, p_reason => 'failed', p_spend_key => %s, p_amount => %s, p_idempotency_key => %s
+  )
+"""
+
+
+def _shown(receipt: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": str(receipt["id"]), "amount": receipt["amount"], "before": receipt["balance_before"],
+        "after": receipt["balance_after"], "free": receipt["free_credits_remaining"], "paid": receipt["balance"],
+        "spent": receipt["total_spent"], "version": receipt["version"], "created": receipt["created_at"].isoformat(),
+        "replayed": receipt["replayed"],
+    }  # fmt: skip
+
+
 class Sql:
     """A trusted backend: a connection of a member of mana_backend, opened again when it is lost."""
 
@@ -190,14 +208,17 @@ class Sql:
                     "insert into shop.orders (user_id, transaction_id) values (%s, %s) on conflict do nothing",
                     (user_id, row["id"]),
                 )
-            return {
-                "id": str(row["id"]), "amount": row["amount"], "before": row["balance_before"],
-                "after": row["balance_after"], "free": row["free_credits_remaining"], "paid": row["balance"],
-                "spent": row["total_spent"], "version": row["version"], "created": row["created_at"].isoformat(),
-                "replayed": row["replayed"],
-            }  # fmt: skip
+            return _shown(row)
 
         return await self._transaction(user_id, work, commits)
+
+    async def reverse(self, user_id: str, spend_key: str, amount: int | None, key: str) -> Answer:
+        """Give back this much of the spend with a key, or all that is left."""
+
+        async def work(connection: psycopg.AsyncConnection[dict[str, Any]]) -> dict[str, Any]:
+            return _shown(await _row(connection, _REVERSE, (APP, spend_key, amount, key)))
+
+        return await self._transaction(user_id, work, commits=True)
 
     async def _transaction(self, user_id: str, work: Any, commits: bool) -> Answer:
         committing = False

@@ -30,6 +30,9 @@ _REFUSALS = {
     "logout": {(401, "session_ended"), (401, "invalid_refresh_token")},
     "balance": {(401, "session_ended"), (503, "not_now")},
     "give": set(),
+    "reverse": {
+        (404, "not_found"), (409, "reversal_exceeds_spend"), (422, "idempotency_key_reused"), (503, "not_now"),
+    },
     "use": {
         (401, "session_ended"), (402, "insufficient_credits"), (409, "version_conflict"),
         (422, "idempotency_key_reused"), (0, "rolled_back"), (503, "not_now"),
@@ -140,6 +143,7 @@ class _User:
         self._row_of: dict[int, dict[str, Any]] = {}  # request -> its movement
         self._winner: dict[str, int] = {}  # key -> the request that has it
         self._number: dict[tuple[int, int], int] = {}  # label and amount -> the request
+        self._back: dict[tuple[str, str], dict[str, Any]] = {}  # keys of a spend and a reversal -> its movement
         self._gifts: dict[str, Operation] = {}  # text -> the gift, until its movement is replayed
         for operation in operations:
             asked = operation.asked
@@ -170,6 +174,8 @@ class _User:
         for operation in self._by["balance"]:
             if operation.outcome == OK:
                 yield from self._judge_balance(user, operation)
+        for operation in self._by["reverse"]:
+            yield from self._judge_reversal(user, operation)
         for operation in self._gifts.values():
             if operation.outcome == OK:
                 yield f"{operation}: acknowledged, and not there"
@@ -205,6 +211,8 @@ class _User:
             self._model.adjust(
                 at, user, free=gift.asked["free"], paid=gift.asked["paid"], description=row["description"]
             )
+        elif row["type"] == "refund":
+            yield from self._replay_reversal(user, row, at)
         else:
             yield from self._replay_spend(user, row, at)
         if user.version != before + (row["window"] != 0):
@@ -236,6 +244,42 @@ class _User:
         self._row_of[request] = row
         if asked["key"] is not None:
             self._winner[asked["key"]] = request
+
+    def _replay_reversal(self, user: User, row: dict[str, Any], at: datetime) -> Iterator[str]:
+        keys = row["reverses"], row["cause"].partition(":")[2].partition(":")[2]
+        asked = [
+            operation.asked
+            for operation in self._by["reverse"]
+            if (operation.asked["spend"], operation.asked["key"]) == keys
+            and operation.outcome != REFUSED and operation.may_date_from(at)
+        ]  # fmt: skip
+        spend = user.keys.get((APP, keys[0]))
+        left = self._model.left(user, spend) if spend else 0
+        if not any((attempt["amount"] or left) == row["amount"] for attempt in asked):
+            yield f"movement {row['version']}: nobody asked for it then"
+        made = self._model.reverse(at, user, APP, spend_key=keys[0], key=keys[1], amount=row["amount"])
+        if not made.ok or made.replayed:
+            yield f"movement {row['version']}: the model says {made.status} {made.code or 'replayed'}"
+        self._back[keys] = row
+
+    def _judge_reversal(self, user: User, operation: Operation) -> Iterator[str]:
+        asked, row = operation.asked, self._back.get((operation.asked["spend"], operation.asked["key"]))
+        if operation.outcome == OK:
+            if row:
+                yield from self._compare_answer(user, operation, row)
+            else:
+                yield f"{operation}: acknowledged, and not there"
+        elif operation.outcome == REFUSED and operation.status != 503:
+            spend = user.keys.get((APP, asked["spend"]))
+            back = user.reversals.get(spend.version, {}).values() if spend else []
+            reasons = {
+                404: not spend or spend.version > min(self._seen(operation)),
+                409: spend and sum(m.amount for m in back if m.version <= max(self._seen(operation)))
+                + (asked["amount"] or 1) > -spend.amount,
+                422: row and row["version"] <= max(self._seen(operation)) and asked["amount"] != row["amount"],
+            }  # fmt: skip
+            if not reasons[operation.status]:
+                yield f"{operation}: there was no reason to refuse it with {operation.status}"
 
     def _judge_request(self, user: User, number: int, attempts: list[Operation]) -> Iterator[str]:
         row = self._row_of.get(number)

@@ -42,6 +42,7 @@ class Movement:
     metadata: dict[str, Any] | None = None
     key: str | None = None
     window: int | None = None  # of a grant; 0 is the signup bonus
+    moved: tuple[int, int] = (0, 0)  # of the free and of the paid part
 
     @property
     def balance_after(self) -> int:
@@ -83,6 +84,7 @@ class User:
     role: str = "user"
     movements: list[Movement] = field(default_factory=list)
     keys: dict[tuple[str | None, str], Movement] = field(default_factory=dict)
+    reversals: dict[int, dict[str, Movement]] = field(default_factory=dict)  # of a spend, by its version and their keys
     sessions: list[Session] = field(default_factory=list)
 
 
@@ -296,6 +298,38 @@ class Model:
         )
         return Outcome(200, user=user, movement=movement)
 
+    def reverse(
+        self, at: datetime, user: User, app_id: str, *, spend_key: str, key: str, amount: int | None = None
+    ) -> Outcome:
+        """200 with the movement, 404, 409 or 422, in SQL. Paid credits go back to the paid part first, then free ones.
+
+        Without an amount it is all that is left.
+        """
+        if refusal := self._caller(at, user, None):
+            return refusal
+        spend = user.keys.get((app_id, spend_key))
+        if not spend:
+            return Outcome(404, "not_found")
+        earlier = user.reversals.setdefault(spend.version, {})
+        if key in earlier:
+            if (amount or self.left(user, spend, before=earlier[key])) != earlier[key].amount:
+                return Outcome(422, "idempotency_key_reused")
+            self._pay_daily(user, at)
+            return Outcome(200, user=user, movement=earlier[key], replayed=True)
+        left = self.left(user, spend)
+        amount = amount or left
+        if not 0 < amount <= left:
+            return Outcome(409, "reversal_exceeds_spend")
+        self._pay_daily(user, at)
+        paid = min(amount, -spend.moved[1] - sum(movement.moved[1] for movement in earlier.values()))
+        earlier[key] = self._post(user, at, "refund", "Spend reversed", free=amount - paid, paid=paid, app_id=app_id)
+        return Outcome(200, user=user, movement=earlier[key])
+
+    def left(self, user: User, spend: Movement, before: Movement | None = None) -> int:
+        """What of a spend has not been given back, before this movement or by now."""
+        back = user.reversals.get(spend.version, {}).values()
+        return -spend.amount - sum(m.amount for m in back if not before or m.version < before.version)
+
     def adjust(self, at: datetime, user: User, *, free: int = 0, paid: int = 0, description: str = "a gift") -> Outcome:
         """An administrator's gift. It pays no daily grant."""
         return Outcome(200, user=user, movement=self._post(user, at, "adjustment", description, free=free, paid=paid))
@@ -346,7 +380,7 @@ class Model:
         user.updated_at = max(at, user.updated_at + TICK)
         movement = Movement(
             kind, amount, description, user.version, user.free, user.paid, user.total_earned, user.total_spent,
-            user.updated_at, app_id, metadata, key, window,
+            user.updated_at, app_id, metadata, key, window, (free, paid),
         )  # fmt: skip
         user.movements.append(movement)
         if key is not None:

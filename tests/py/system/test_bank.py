@@ -43,10 +43,10 @@ def test_the_load_met_what_it_is_for(played: tuple[Report, Path]) -> None:
     codes = {line["code"] for line in lines if line.get("outcome") == history.REFUSED}
     assert codes >= {
         "insufficient_credits", "version_conflict", "idempotency_key_reused", "rolled_back",
-        "session_ended", "invalid_refresh_token", "email_taken",
+        "reversal_exceeds_spend", "session_ended", "invalid_refresh_token", "email_taken",
     }  # fmt: skip
     movements = [line["movement"] for line in lines if "movement" in line]
-    assert {movement["type"] for movement in movements} == {"bonus", "usage", "adjustment"}
+    assert {movement["type"] for movement in movements} == {"bonus", "usage", "adjustment", "refund"}
     assert any((movement["window"] or 0) > 1 for movement in movements), "no days went by"
     assert sum(line.get("replayed", False) for line in lines) > OPERATIONS / 20
     assert any("order" in line for line in lines)
@@ -157,6 +157,30 @@ def answer_a_gift_with_an_old_version(lines: Lines) -> None:
     answer["version"] -= 1
 
 
+def lose_what_was_given_back(lines: Lines) -> None:
+    _, answer = done(lines, "reverse", lambda asked, answer: answer["outcome"] == "ok")
+    answer["id"] = "another"
+
+
+def give_back_to_the_other_part(lines: Lines) -> None:
+    refund = [line["movement"] for line in lines if line.get("movement", {}).get("type") == "refund"][-1]
+    refund["free"] += 1
+
+
+def give_back_what_nobody_asked_for(lines: Lines) -> None:
+    asked, _ = done(
+        lines, "reverse", lambda asked, answer: answer["outcome"] == "ok" and asked["amount"] and not answer["replayed"]
+    )
+    for line in lines:
+        if line.get("op") == "reverse" and (line["spend"], line["key"]) == (asked["spend"], asked["key"]):
+            line["amount"] = 12345
+
+
+def refuse_to_give_back_without_reason(lines: Lines) -> None:
+    _, answer = done(lines, "reverse", lambda asked, answer: answer["outcome"] == "ok")
+    answer.update(outcome="refused", status=404, code="not_found")
+
+
 def refuse_what_was_made(lines: Lines) -> None:
     _, answer = done(lines, "use", lambda asked, answer: asked["key"] is None and answer["outcome"] == "ok")
     answer.update(outcome="refused", status=402, code="insufficient_credits")
@@ -257,6 +281,8 @@ def fail_with_500(lines: Lines) -> None:
         lose_a_spend, lose_a_grant, lose_an_order, lose_a_gift, book_a_gift_twice,
         book_a_gift_before_it_was_given, book_a_gift_after_its_answer, answer_a_gift_with_another_id,
         answer_a_gift_with_an_old_version, refuse_what_was_made, refuse_without_reason,
+        lose_what_was_given_back, give_back_to_the_other_part, give_back_what_nobody_asked_for,
+        refuse_to_give_back_without_reason,
         answer_a_retry_otherwise, answer_twice_as_the_first, show_another_balance, show_an_old_balance,
         keep_another_balance, end_a_session_without_reason, end_a_session_that_a_backend_has_not,
         let_ended_sessions_live, give_another_successor, create_an_account_before_it_was_asked_for,

@@ -25,8 +25,8 @@ SEED = os.environ.get("SOAK_SEED", "1")
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))
 DRAWN = 3  # schedules a pair that lead into functions, when there is no time for all
 
-# A user without an account, and one with two sessions, the second refreshed a moment ago, and 150 credits. The account
-# was opened long enough ago for a daily grant, unless test.due says otherwise.
+# A user without an account, and one with two sessions, the second refreshed a moment ago, and 140 credits: there was a
+# spend of 10. The account was opened long enough ago for a daily grant, unless test.due says otherwise.
 SCENARIO = """
 create table test.due (is_due boolean not null);
 insert into test.due values (true);
@@ -45,6 +45,7 @@ begin
     perform credits.configure(150, 5);
     update test.clock set shift = (select case when is_due then '-25 hours' else '-1 hour' end::interval from test.due);
     user_id := (auth.register_user(email, 'digest', null)).id;
+    perform credits.use_credits(10, 'tests', 'spent before', 's');
     update test.clock set shift = '0';
     perform _auth.create_session(null, null, '7 days');
     v_grant := _auth.create_session(null, null, '7 days');
@@ -83,6 +84,13 @@ def spend_in_sql(amount: int, key: str = "null") -> tuple[str, str]:
     return (
         "select auth.act_as(%(user_id)s)::text",
         f"select credits.use_credits({amount}, 'tests', 'a test', {key})::text",
+    )
+
+
+def reverse_in_sql(key: str, amount: str = "null", spend_key: str = "'s'") -> tuple[str, str]:
+    return (
+        "select auth.act_as(%(user_id)s)::text",
+        f"select credits.reverse_spend('tests', 'failed', {key}, null, {spend_key}, {amount})::text",
     )
 
 
@@ -136,6 +144,14 @@ MONEY = (
     Action("spend as a backend", BACKEND, spend_in_sql(100)),
     Action("spend as a backend with that key", BACKEND, spend_in_sql(100, "'k'")),
     Action("spend as a backend with that key and roll back", BACKEND, spend_in_sql(100, "'k'"), "rollback"),
+    Action("give a spend back", BACKEND, reverse_in_sql("'r'")),
+    Action("give a part of it back", BACKEND, reverse_in_sql("'p'", "7")),
+    Action("give another part back with that key", BACKEND, reverse_in_sql("'p'", "6")),
+    Action("give the spend with a key back", BACKEND, reverse_in_sql("'r'", spend_key="'k'")),
+    Action(
+        "take what there is", ADMIN,
+        ("select auth.act_as(%(user_id)s)::text", "select credits.adjust('a', -140, 'fraud', 'a', 'free')::text"),
+    ),
     Action("overspend as a backend", BACKEND, spend_in_sql(160)),
     Action("get the balance", APP, (alone("get_balance"),)),
     Action(
