@@ -46,7 +46,6 @@ TRUSTING = {
     "_credits.due_window": "its times are those of a balance and of base.clock()",
     "_credits.balance_summary": "its row is one of credits.balances",
     "_credits.post_for_cause": "its callers have locked the balance and made the movement",
-    "_credits.reverse_spend": "its row is one of credits.transactions",
     "_credits.receipt": "its row is one of credits.transactions",
     "credits.open_account": "its time is that of auth.register_user, which makes the user",
     "_credits.post_movements": "its callers have checked the amounts and the texts",

@@ -40,7 +40,7 @@ declare
     v_earlier   credits.causes;
     v_first     credits.transactions;
 begin
-    if p_amount is null or p_amount = 0 or abs(p_amount) > 1000000000 then
+    if p_amount is null or p_amount = 0 or p_amount not between -1000000000 and 1000000000 then
         v_error := 'amount: must be a whole number from -1000000000 to 1000000000, and not 0.';
     elsif p_pool is null or p_pool not in ('free', 'paid') then
         v_error := 'pool: must be free or paid.';

@@ -1,7 +1,7 @@
 -- credits.adjust
 begin;
 \ir ../../setup.psql
-select plan(28);
+select plan(29);
 
 update credits.settings set daily_free_credits = 0;
 select make_users('ada');
@@ -96,6 +96,7 @@ select refused_ok(
 select refused_ok(format('select credits.adjust(%s)', w.arguments), 'PT400', 'invalid_request', w.detail, w.arguments)
   from (values
       ($$ 'grace', 0, 'other', 'c' $$, 'amount: must be a whole number from -1000000000 to 1000000000, and not 0.'),
+      ($$ 'grace', -9223372036854775808, 'other', 'c' $$, 'amount: must be a whole number from -1000000000 to 1000000000, and not 0.'),
       ($$ 'grace', 1000000001, 'other', 'c' $$, 'amount: must be a whole number from -1000000000 to 1000000000, and not 0.'),
       ($$ 'grace', 1, 'other', 'c', 'usage' $$, 'pool: must be free or paid.'),
       ($$ 'grace', 1, 'whim', 'c' $$, 'reason: must be one of goodwill, correction, promotion, fraud, migration, other.'),
