@@ -16,7 +16,8 @@ select is_empty(
     select h.oid::regprocedure, r.role
       from harmful as h
      cross join unnest(array[
-         'public', 'mana_reader', 'mana_gateway', 'mana_api', 'mana_ledger', 'mana_auditor', 'mana_owner'
+         'public', 'mana_reader', 'mana_gateway', 'mana_worker', 'mana_api', 'mana_ledger', 'mana_payments',
+         'mana_auditor', 'mana_owner'
      ]) as r (role)
      where has_function_privilege(r.role, h.oid, 'execute')
     $$,

@@ -21,8 +21,9 @@ select set_eq(
     $$
     select c.oid::regclass::text,
            letters('mana_owner', c.oid) as owner, letters('mana_auth', c.oid) as auth,
-           letters('mana_ledger', c.oid) as ledger, letters('mana_auditor', c.oid) as auditor,
-           letters('mana_api', c.oid) as api, letters('mana_gateway', c.oid) as gateway,
+           letters('mana_ledger', c.oid) as ledger, letters('mana_payments', c.oid) as payments,
+           letters('mana_auditor', c.oid) as auditor, letters('mana_api', c.oid) as api,
+           letters('mana_gateway', c.oid) as gateway, letters('mana_worker', c.oid) as worker,
            letters('mana_backend', c.oid) as backend, letters('mana_reader', c.oid) as reader,
            letters('public', c.oid) as public
       from pg_class as c
@@ -31,28 +32,36 @@ select set_eq(
     $$,
     $$
     values
-    --                            owner    auth   ledger  auditor  api  gateway  backend reader public
-    ('auth.accounts',            'rawdD', '',    '',     '',      '',  '',      '',     '',    ''),
-    ('auth.passwords',           'rawdD', 'ra',  '',     '',      '',  '',      '',     '',    ''),
-    ('auth.refresh_tokens',      'rawdD', 'rad', '',     '',      '',  '',      '',     '',    ''),
-    ('auth.seal_key',            'rawdD', 'r',   '',     '',      '',  '',      '',     '',    ''),
-    ('auth.security_events',     'rawdD', 'ra',  '',     '',      '',  '',      '',     '',    ''),
-    ('auth.sessions',            'rawdD', 'rad', '',     '',      '',  '',      '',     '',    ''),
-    ('auth.two_factor_auth',     'rawdD', '',    '',     '',      '',  '',      '',     '',    ''),
-    ('auth.users',               'rawdD', 'ra',  '',     '',      '',  '',      '',     '',    ''),
-    ('auth.verification_tokens', 'rawdD', '',    '',     '',      '',  '',      '',     '',    ''),
-    ('credits.backend_apps',     'rawdD', '',    'rad',  '',      '',  '',      '',     '',    ''),
-    ('credits.balances',         'rawdD', '',    'ra',   '',      '',  '',      '',     '',    ''),
-    ('credits.ledger_checks',    'rawdD', '',    '',     'ra',    '',  '',      '',     '',    ''),
-    ('credits.ledger_entries',   'ra',    '',    'ra',   '',      '',  '',      '',     '',    ''),
-    ('credits.package_metadata', 'rawdD', '',    'r',    '',      '',  '',      '',     '',    ''),
-    ('credits.packages',         'rawdD', '',    'ra',   '',      '',  '',      '',     '',    ''),
-    ('credits.purchases',        'rawdD', '',    'r',    '',      '',  '',      '',     '',    ''),
-    ('credits.settings',         'rawdD', '',    'r',    '',      '',  '',      '',     '',    ''),
-    ('credits.transactions',     'raw',   '',    'ra',   '',      '',  '',      '',     '',    ''),
-    ('credits.account_totals',   '',      '',    '',     'rawdD', '',  '',      '',     'r',   ''),
-    ('credits.ledger_journal',   '',      '',    '',     'rawdD', '',  '',      '',     'r',   ''),
-    ('credits.usage_stats',      '',      '',    '',     'rawdD', '',  '',      '',     'r',   '')
+    --                           owner    auth   ledger payments auditor  api   gateway worker backend reader public
+    ('auth.accounts',            'rawdD', '',    '',    '',      '',      '',   '',     '',    '',     '',    ''),
+    ('auth.passwords',           'rawdD', 'ra',  '',    '',      '',      '',   '',     '',    '',     '',    ''),
+    ('auth.refresh_tokens',      'rawdD', 'rad', '',    '',      '',      '',   '',     '',    '',     '',    ''),
+    ('auth.seal_key',            'rawdD', 'r',   '',    '',      '',      '',   '',     '',    '',     '',    ''),
+    ('auth.security_events',     'rawdD', 'ra',  '',    '',      '',      '',   '',     '',    '',     '',    ''),
+    ('auth.sessions',            'rawdD', 'rad', '',    '',      '',      '',   '',     '',    '',     '',    ''),
+    ('auth.two_factor_auth',     'rawdD', '',    '',    '',      '',      '',   '',     '',    '',     '',    ''),
+    ('auth.users',               'rawdD', 'ra',  '',    '',      '',      '',   '',     '',    '',     '',    ''),
+    ('auth.verification_tokens', 'rawdD', '',    '',    '',      '',      '',   '',     '',    '',     '',    ''),
+    ('credits.backend_apps',     'rawdD', '',    'rad', '',      '',      '',   '',     '',    '',     '',    ''),
+    ('credits.balances',         'rawdD', '',    'ra',  '',      '',      '',   '',     '',    '',     '',    ''),
+    ('credits.causes',           'rawdD', '',    'ra',  '',      '',      '',   '',     '',    '',     '',    ''),
+    ('credits.ledger_checks',    'rawdD', '',    '',    '',      'ra',    '',   '',     '',    '',     '',    ''),
+    ('credits.ledger_entries',   'ra',    '',    'ra',  '',      '',      '',   '',     '',    '',     '',    ''),
+    ('credits.package_metadata', 'rawdD', '',    'r',   '',      '',      '',   '',     '',    '',     '',    ''),
+    ('credits.packages',         'rawdD', '',    'ra',  '',      '',      '',   '',     '',    '',     '',    ''),
+    ('credits.purchases',        'rawdD', '',    'ra',  '',      '',      '',   '',     '',    '',     '',    ''),
+    ('credits.settings',         'rawdD', '',    'r',   '',      '',      '',   '',     '',    '',     '',    ''),
+    ('credits.transactions',     'raw',   '',    'ra',  '',      '',      '',   '',     '',    '',     '',    ''),
+    ('payments.customers',       'rawdD', '',    '',    'ra',    '',      '',   '',     '',    '',     '',    ''),
+    ('payments.events',          'rawdD', '',    '',    'ra',    '',      '',   '',     '',    '',     '',    ''),
+    ('payments.objects',         'rawdD', '',    '',    'ra',    '',      '',   '',     '',    '',     '',    ''),
+    ('payments.orders',          'rawdD', '',    '',    'ra',    '',      '',   '',     '',    '',     '',    ''),
+    ('payments.refunds',         'rawdD', '',    '',    'ra',    '',      '',   '',     '',    '',     '',    ''),
+    ('payments.settings',        'rawdD', '',    '',    'r',     '',      '',   '',     '',    '',     '',    ''),
+    ('payments.tasks',           'rawdD', '',    '',    'ra',    '',      '',   '',     '',    '',     '',    ''),
+    ('credits.account_totals',   '',      '',    '',    '',      'rawdD', '',   '',     '',    '',     'r',   ''),
+    ('credits.ledger_journal',   '',      '',    '',    '',      'rawdD', '',   '',     '',    '',     'r',   ''),
+    ('credits.usage_stats',      '',      '',    '',    '',      'rawdD', '',   '',     '',    '',     'r',   '')
     $$,
     'each role holds exactly its privileges on each table and view'
 );
@@ -75,14 +84,26 @@ select set_eq(
     ('auth.sessions',          'mana_auth',    'update', 'expires_at last_activity_at revoked_at'),
     ('auth.users',             'mana_auth',    'update', 'disabled_at role updated_at'),
     ('credits.balances',       'mana_ledger',  'update',
-     'balance free_credits_remaining last_daily_reset_at total_earned total_spent updated_at version'),
+     'balance free_credits_remaining held last_daily_reset_at total_earned total_spent updated_at version'),
+    ('credits.purchases',      'mana_ledger',  'update', 'completed_at status stripe_payment_intent_id'),
     ('credits.settings',       'mana_ledger',  'update', 'daily_free_credits signup_bonus updated_at'),
     ('credits.balances',       'mana_auditor', 'select',
-     'balance created_at free_credits_remaining last_daily_reset_at total_earned total_spent updated_at user_id '
-     'version'),
+     'balance created_at free_credits_remaining held last_daily_reset_at total_earned total_spent updated_at '
+     'user_id version'),
+    ('credits.causes',         'mana_auditor', 'select', 'cause reverses transaction_id user_id'),
     ('credits.ledger_checks',  'mana_auditor', 'update',
      'balance_after checked_at free_after grant_window total_spent_after transaction_id version'),
+    ('credits.purchases',      'mana_auditor', 'select', 'completed_at created_at credits id status user_id'),
     ('credits.settings',       'mana_auditor', 'select', 'daily_free_credits updated_at'),
+    ('payments.orders',        'mana_auditor', 'select',
+     'amount currency dispute disputed livemode paid purchase_id refunded review updated_at user_id'),
+    ('payments.customers',     'mana_payments', 'update', 'customer_id'),
+    ('payments.orders',        'mana_payments', 'update',
+     'dispute disputed paid receipt_url refunded review session_id updated_at'),
+    ('payments.refunds',       'mana_payments', 'update', 'failure stripe_refund_id'),
+    ('payments.settings',      'mana_payments', 'update', 'refundable_for updated_at'),
+    ('payments.tasks',         'mana_payments', 'update',
+     'applied_seq attempts dirty_seq dirty_since due_at failure looked_at'),
     ('auth.users',             'mana_auditor', 'select', 'id'),
     ('credits.ledger_entries', 'mana_auditor', 'select',
      'amount credit_account debit_account entry_no transaction_id user_id xact_id'),
@@ -103,8 +124,8 @@ select set_eq(
            coalesce((
                select string_agg(replace(r.role, 'mana_', ''), ' ' order by r.role)
                  from unnest(array[
-                     'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
-                     'mana_api', 'mana_gateway', 'mana_backend', 'mana_reader', 'public'
+                     'mana_owner', 'mana_auth', 'mana_ledger', 'mana_payments', 'mana_auditor',
+                     'mana_api', 'mana_gateway', 'mana_worker', 'mana_backend', 'mana_reader', 'public'
                  ]) as r (role)
                 where has_function_privilege(r.role, p.oid, 'execute') and r.role <> p.proowner::regrole::text
            ), '') as callers
@@ -113,17 +134,18 @@ select set_eq(
     $$,
     $$
     values
-    ('base.clock()',                                  'mana_owner', 'invoker', 'volatile',  'auditor auth ledger'),
+    ('base.clock()',                                  'mana_owner', 'invoker', 'volatile',  'auditor auth ledger payments'),
     ('base.is_readable(text)',                        'mana_owner', 'invoker', 'immutable', 'auth ledger'),
-    ('base.note_event(text,bigint)',                  'mana_owner', 'invoker', 'volatile',  'auth ledger'),
-    ('base.refusal(text,text)',                       'mana_owner', 'invoker', 'immutable', 'api auth ledger'),
-    ('base.refuse(text,text)',                        'mana_owner', 'invoker', 'stable',    'api auth ledger'),
+    ('base.note_event(text,bigint)',                  'mana_owner', 'invoker', 'volatile',  'auth ledger payments'),
+    ('base.refusal(text,text)',                       'mana_owner', 'invoker', 'immutable', 'api auth ledger payments'),
+    ('base.refuse(text,text)',                        'mana_owner', 'invoker', 'stable',    'api auth ledger payments'),
     ('base.take_notes()',                             'mana_owner', 'invoker', 'volatile',  'api'),
     ('base.is_uuid_v7_of(uuid,timestamp with time zone)', 'mana_owner', 'invoker', 'stable', 'auditor'),
-    ('base.uuid_v7(timestamp with time zone)',        'mana_owner', 'invoker', 'volatile',  'auth ledger'),
+    ('base.uuid_v7(timestamp with time zone)',        'mana_owner', 'invoker', 'volatile',  'auth ledger payments'),
     ('base.visible(text)',                            'mana_owner', 'invoker', 'immutable', 'auth ledger'),
 
     ('auth.act_as(uuid)',                             'mana_auth', 'definer', 'volatile',  'backend'),
+    ('auth.act_for(uuid)',                            'mana_auth', 'definer', 'volatile',  'payments'),
     ('auth.begin_anonymous_request(text)',            'mana_auth', 'invoker', 'volatile',  'api'),
     ('auth.begin_request(uuid,text,text)',            'mana_auth', 'invoker', 'volatile',  'api'),
     ('auth.begin_requests(uuid[],text[],text[])',     'mana_auth', 'definer', 'volatile',  'api'),
@@ -132,15 +154,15 @@ select set_eq(
     ('auth.log_out_by_refresh_token(uuid,text)',      'mana_auth', 'definer', 'volatile',  'api'),
     ('auth.refresh_session(uuid,text,interval)',      'mana_auth', 'definer', 'volatile',  'api'),
     ('auth.register_user(text,text,text)',            'mana_auth', 'definer', 'volatile',  'api'),
-    ('auth.require_user()',                           'mana_auth', 'definer', 'stable',    'ledger'),
+    ('auth.require_user()',                           'mana_auth', 'definer', 'stable',    'ledger payments'),
     ('auth.require_users(uuid[])',                    'mana_auth', 'definer', 'stable',    'ledger'),
     ('auth.role()',                                   'mana_auth', 'invoker', 'stable',    'api backend ledger'),
     ('auth.session_id()',                             'mana_auth', 'invoker', 'stable',    'api backend ledger'),
     ('auth.act_for_email(text)',                      'mana_auth', 'definer', 'volatile',  ''),
     ('auth.set_disabled(text,boolean)',               'mana_auth', 'definer', 'volatile',  ''),
     ('auth.set_role(text,auth.user_role)',            'mana_auth', 'definer', 'volatile',  ''),
-    ('auth.uid()',                                    'mana_auth', 'invoker', 'stable',    'api backend ledger'),
-    ('auth.user_ids()',                               'mana_auth', 'invoker', 'stable',    'api backend ledger'),
+    ('auth.uid()',                                    'mana_auth', 'invoker', 'stable',    'api backend ledger payments'),
+    ('auth.user_ids()',                               'mana_auth', 'invoker', 'stable',    'api backend ledger payments'),
 
     ('_auth.assume_users(uuid[],text)',               'mana_auth', 'invoker', 'volatile',  ''),
     ('_auth.create_session(text,text,interval)',      'mana_auth', 'invoker', 'volatile',  ''),
@@ -159,19 +181,25 @@ select set_eq(
 
     ('credits.adjust(text,bigint,text,text,credits.account,text,text)',
                                                       'mana_ledger', 'definer', 'volatile', ''),
+    ('credits.advance_purchase(uuid,credits.purchase_status)', 'mana_ledger', 'definer', 'volatile', 'payments'),
     ('credits.bind_backend(name,text[])',             'mana_ledger', 'definer', 'volatile', ''),
     ('credits.check_ledger(boolean)',                 'mana_auditor', 'definer', 'volatile', ''),
+    ('credits.complete_purchase(uuid,text)',          'mana_ledger', 'definer', 'volatile', 'payments'),
     ('credits.configure(bigint,bigint)',              'mana_ledger', 'definer', 'volatile', ''),
     ('credits.find_transaction(text,text)',           'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.get_balance()',                         'mana_ledger', 'definer', 'volatile', 'api backend'),
     ('credits.get_balances(uuid[],boolean)',          'mana_ledger', 'definer', 'volatile', 'api'),
+    ('credits.get_purchase(uuid)',                    'mana_ledger', 'definer', 'stable',   'backend payments'),
     ('credits.grant_window(timestamp with time zone,timestamp with time zone)',
                                                       'mana_ledger', 'invoker', 'immutable', 'auditor'),
+    ('credits.is_unspent(uuid)',                      'mana_ledger', 'definer', 'stable',   'payments'),
     ('credits.list_backends()',                       'mana_ledger', 'definer', 'stable',   ''),
     ('credits.list_packages()',                       'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.list_purchases()',                      'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.list_transactions(integer,integer,uuid,credits.transaction_type,text)',
                                                       'mana_ledger', 'definer', 'stable',   'api backend'),
+    ('credits.lock_balance()',                        'mana_ledger', 'definer', 'volatile', 'payments'),
+    ('credits.open_purchase(uuid,text)',              'mana_ledger', 'definer', 'volatile', 'payments'),
     ('credits.page_of_transactions(integer,integer,uuid,credits.transaction_type,text,integer)',
                                                       'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.metadata_of_package(uuid)',             'mana_ledger', 'definer', 'stable',   'api backend'),
@@ -180,6 +208,7 @@ select set_eq(
                                                       'mana_ledger', 'definer', 'volatile', 'backend'),
     ('credits.reverse_spend_as(text,uuid,text,text,bigint,text)',
                                                       'mana_ledger', 'definer', 'volatile', ''),
+    ('credits.reverse_purchase(uuid,bigint)',         'mana_ledger', 'definer', 'volatile', 'payments'),
     ('credits.seed_packages()',                       'mana_ledger', 'definer', 'volatile', ''),
     ('credits.spend_all(credits.spend_request[],boolean)',
                                                       'mana_ledger', 'definer', 'volatile', 'api'),
@@ -206,13 +235,40 @@ select set_eq(
     ('_credits.find_discrepancies(boolean)',          'mana_auditor', 'invoker', 'stable', ''),
     ('_credits.next_moment(timestamp with time zone,timestamp with time zone)',
                                                       'mana_ledger', 'invoker', 'stable',   'auditor'),
+    ('_credits.post_for_cause(text,credits.transaction_type,credits.account,bigint,text,uuid)',
+                                                      'mana_ledger', 'invoker', 'volatile', ''),
     ('_credits.post_movements(credits.movement[])',   'mana_ledger', 'invoker', 'volatile', ''),
     ('_credits.receipt(credits.transactions,boolean)', 'mana_ledger', 'invoker', 'immutable', ''),
     ('_credits.shown_metadata(jsonb)',                'mana_ledger', 'invoker', 'immutable', ''),
     ('_credits.spend(credits.spend_request[],uuid[])', 'mana_ledger', 'invoker', 'volatile', ''),
+    ('_credits.spendable(credits.balances)',          'mana_ledger', 'invoker', 'immutable', ''),
 
-    ('api.balance(credits.balance_summary)',          'mana_api', 'invoker', 'stable',   ''),
+    ('payments.apply_snapshot(uuid,uuid,bigint,json)', 'mana_payments', 'definer', 'volatile', 'api worker'),
+    ('payments.claim_tasks(integer,interval)',        'mana_payments', 'definer', 'volatile', 'worker'),
+    ('payments.get_customer(boolean)',                'mana_payments', 'definer', 'stable',   'api'),
+    ('payments.get_purchase(uuid)',                   'mana_payments', 'definer', 'stable',   'api'),
+    ('payments.note_checkout(uuid,uuid,text,text)',   'mana_payments', 'definer', 'volatile', 'api'),
+    ('payments.note_refund(uuid,uuid,text,text)',     'mana_payments', 'definer', 'volatile', 'worker'),
+    ('payments.put_off(uuid,uuid,text)',              'mana_payments', 'definer', 'volatile', 'worker'),
+    ('payments.receive_event(text,text,text,text,timestamp with time zone,bytea,text[],uuid,uuid,uuid,json)',
+                                                      'mana_payments', 'definer', 'volatile', 'api worker'),
+    ('payments.request_refund(uuid,bigint,text,text,text)', 'mana_payments', 'definer', 'volatile', 'api'),
+    ('payments.reversed_credits(bigint,bigint,bigint)', 'mana_payments', 'invoker', 'immutable', 'auditor'),
+    ('payments.start_purchase(uuid,text,text,text,text,boolean)', 'mana_payments', 'definer', 'volatile', 'api'),
+    ('payments.take_ticket(uuid)',                    'mana_payments', 'definer', 'volatile', 'api'),
+    ('payments.visit(uuid,uuid)',                     'mana_payments', 'definer', 'volatile', 'api'),
+
+    ('_payments.book_payment(uuid,uuid,payments.snapshot)', 'mana_payments', 'invoker', 'volatile', ''),
+    ('_payments.checkout(uuid,boolean)',              'mana_payments', 'invoker', 'stable',   ''),
+    ('_payments.know_objects(uuid,uuid,text,text[])', 'mana_payments', 'invoker', 'volatile', ''),
+    ('_payments.mark_dirty(uuid,uuid)',               'mana_payments', 'invoker', 'volatile', ''),
+
+    ('api.balance(credits.balance_state)',            'mana_api', 'invoker', 'stable',   ''),
+    ('api.bought(payments.checkout)',                 'mana_api', 'invoker', 'stable',   ''),
+    ('api.checkout(payments.checkout,bigint)',        'mana_api', 'invoker', 'stable',   ''),
     ('api.get_balance(uuid[],text[],text[],boolean)', 'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.get_customer(uuid,text,text,boolean)',      'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.get_purchase(uuid,text,text,uuid)',         'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.health()',                                  'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.iso_time(timestamp with time zone)',        'mana_api', 'invoker', 'stable',   ''),
     ('api.list_packages(uuid,text,text)',             'mana_api', 'definer', 'volatile', 'gateway'),
@@ -222,15 +278,23 @@ select set_eq(
     ('api.log_in(text,text,text,text,text,interval)', 'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.log_out(uuid,text,text,text)',              'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.new_user(auth.users)',                      'mana_api', 'invoker', 'stable',   ''),
+    ('api.note_checkout(text,uuid,uuid,text,text)',   'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.ok(json,json,integer)',                     'mana_api', 'invoker', 'volatile', ''),
     ('api.package(credits.packages)',                 'mana_api', 'invoker', 'stable',   ''),
     ('api.page(json,uuid)',                           'mana_api', 'invoker', 'volatile', ''),
     ('api.purchase(credits.purchases)',               'mana_api', 'invoker', 'stable',   ''),
+    ('api.receive_event(text,text,text,text,text,timestamp with time zone,bytea,text[],uuid,uuid,uuid,json)',
+                                                      'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.refresh_session(uuid,text,text,interval)',  'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.refused(text,text,json)',                   'mana_api', 'invoker', 'volatile', ''),
     ('api.register_user(text,text,text,text)',        'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.return_from_checkout(text,uuid,uuid)',      'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.session(auth.session_grant)',               'mana_api', 'invoker', 'stable',   ''),
+    ('api.settle_purchase(text,uuid,uuid,bigint,json)', 'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.spend(credits.receipt)',                    'mana_api', 'invoker', 'stable',   ''),
+    ('api.start_purchase(uuid,text,text,uuid,text,text,text,text,boolean)',
+                                                      'mana_api', 'definer', 'volatile', 'gateway'),
+    ('api.start_refund(uuid,text,text,uuid)',         'mana_api', 'definer', 'volatile', 'gateway'),
     ('api.transaction(credits.receipt)',              'mana_api', 'invoker', 'stable',   ''),
     ('api.use_credits(uuid[],text[],text[],bigint[],text[],text[],text[],jsonb[],bigint[],boolean)',
                                                       'mana_api', 'definer', 'volatile', 'gateway'),
@@ -247,23 +311,28 @@ select set_eq(
                case when has_schema_privilege(r.role, s.schema, 'usage') then 'U' end,
                case when has_schema_privilege(r.role, s.schema, 'create') then 'C' end
            ) as privileges
-      from unnest(array['base', 'auth', '_auth', 'credits', '_credits', 'api', 'extensions', 'public', 'deploy']) as s (schema)
+      from unnest(array[
+          'base', 'auth', '_auth', 'credits', '_credits', 'payments', '_payments', 'api', 'extensions', 'public', 'deploy'
+      ]) as s (schema)
      cross join unnest(array[
-         'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
-         'mana_api', 'mana_gateway', 'mana_backend', 'mana_reader', 'public'
+         'mana_owner', 'mana_auth', 'mana_ledger', 'mana_payments', 'mana_auditor',
+         'mana_api', 'mana_gateway', 'mana_worker', 'mana_backend', 'mana_reader', 'public'
      ]) as r (role)
      where has_schema_privilege(r.role, s.schema, 'usage') or has_schema_privilege(r.role, s.schema, 'create')
     $$,
     $$
     values
-    ('base',       'owner', 'UC'), ('base', 'auth', 'U'), ('base', 'ledger', 'U'), ('base', 'auditor', 'U'),
-    ('base', 'api', 'U'),
+    ('base',       'owner', 'UC'), ('base', 'auth', 'U'), ('base', 'ledger', 'U'), ('base', 'payments', 'U'),
+    ('base',       'auditor', 'U'), ('base', 'api', 'U'),
     ('_auth',      'owner', 'UC'), ('_auth', 'auth', 'U'),
     ('_credits',   'owner', 'UC'), ('_credits', 'ledger', 'U'), ('_credits', 'auditor', 'U'),
-    ('auth',       'owner', 'UC'), ('auth', 'auth', 'U'), ('auth', 'ledger', 'U'), ('auth', 'auditor', 'U'),
-    ('auth',       'api', 'U'), ('auth', 'backend', 'U'),
-    ('credits',    'owner', 'UC'), ('credits', 'auth', 'U'), ('credits', 'ledger', 'U'), ('credits', 'auditor', 'U'),
-    ('credits',    'api', 'U'), ('credits', 'backend', 'U'), ('credits', 'reader', 'U'),
+    ('_payments',  'owner', 'UC'), ('_payments', 'payments', 'U'),
+    ('auth',       'owner', 'UC'), ('auth', 'auth', 'U'), ('auth', 'ledger', 'U'), ('auth', 'payments', 'U'),
+    ('auth',       'auditor', 'U'), ('auth', 'api', 'U'), ('auth', 'backend', 'U'),
+    ('credits',    'owner', 'UC'), ('credits', 'auth', 'U'), ('credits', 'ledger', 'U'), ('credits', 'payments', 'U'),
+    ('credits',    'auditor', 'U'), ('credits', 'api', 'U'), ('credits', 'backend', 'U'), ('credits', 'reader', 'U'),
+    ('payments',   'owner', 'UC'), ('payments', 'payments', 'U'), ('payments', 'auditor', 'U'), ('payments', 'api', 'U'),
+    ('payments',   'worker', 'U'),
     ('api',        'owner', 'UC'), ('api', 'api', 'U'), ('api', 'gateway', 'U'),
     ('extensions', 'owner', 'UC'), ('extensions', 'auth', 'U')
     $$,
@@ -274,13 +343,13 @@ select set_eq(
     $$
     select replace(r.role, 'mana_', '') as role, p.privilege
       from unnest(array[
-          'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor',
-          'mana_gateway', 'mana_backend', 'mana_reader', 'public'
+          'mana_owner', 'mana_auth', 'mana_ledger', 'mana_payments', 'mana_auditor',
+          'mana_api', 'mana_gateway', 'mana_worker', 'mana_backend', 'mana_reader', 'public'
       ]) as r (role)
      cross join unnest(array['connect', 'create', 'temporary']) as p (privilege)
      where has_database_privilege(r.role, current_database(), p.privilege)
     $$,
-    $$ values ('gateway', 'connect'), ('backend', 'connect'), ('reader', 'connect') $$,
+    $$ values ('gateway', 'connect'), ('worker', 'connect'), ('backend', 'connect'), ('reader', 'connect') $$,
     'clients may connect, and nobody may make schemas or temporary tables'
 );
 
@@ -292,7 +361,9 @@ select is_empty(
      where c.relnamespace in (select oid from our_schemas)
        and g.grantee not in (
            select oid from pg_roles
-            where rolname in ('mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_reader')
+            where rolname in (
+                'mana_owner', 'mana_auth', 'mana_ledger', 'mana_payments', 'mana_auditor', 'mana_reader'
+            )
        )
     $$,
     'no other role was granted anything on a table or view'
@@ -307,8 +378,8 @@ select is_empty(
        and g.grantee not in (
            select oid from pg_roles
             where rolname in (
-                'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_api', 'mana_gateway', 'mana_backend',
-                'mana_reader'
+                'mana_owner', 'mana_auth', 'mana_ledger', 'mana_payments', 'mana_auditor', 'mana_api', 'mana_gateway',
+                'mana_worker', 'mana_backend', 'mana_reader'
             )
        )
     $$,

@@ -3,7 +3,7 @@
 -- here fails the suite.
 begin;
 \ir ../setup.psql
-select plan(6);
+select plan(7);
 
 select make_users('ada', 'bob');
 
@@ -21,6 +21,21 @@ insert into credits.packages
 values (gen_random_uuid(), 'pgTAP', null, 1, 1, null, true, 0, base.clock(), base.clock());
 
 insert into credits.package_metadata select id, '{}' from credits.packages where name = 'pgTAP';
+
+-- A row of both in the tables of purchases.
+insert into credits.causes (user_id, cause, transaction_id)
+select user_id, 'test', t.id from people join credits.transactions as t using (user_id);
+insert into payments.customers select user_id, false, 'cus_' || name, base.clock() from people;
+insert into payments.orders (user_id, purchase_id, package_id, credits, livemode, currency, amount, title, updated_at)
+select user_id, p.id, gen_random_uuid(), p.credits, false, 'eur', 100, 'pgTAP', base.clock()
+  from people join credits.purchases as p using (user_id);
+insert into payments.refunds (user_id, id, purchase_id, reason, actor, created_at)
+select user_id, gen_random_uuid(), purchase_id, 'test', 'pgTAP', base.clock() from people join payments.orders using (user_id);
+insert into payments.objects select 'cs_' || name, user_id, purchase_id from people join payments.orders using (user_id);
+insert into payments.tasks (user_id, purchase_id)
+select user_id, purchase_id from people join payments.orders using (user_id);
+insert into payments.events (id, endpoint, type, livemode, digest, outcome, created_at, received_at)
+values ('evt_pgtap', 'pgtap', 'test', false, sha256('event'), 'test', base.clock(), base.clock());
 
 select * from credits.check_ledger(p_full => true);
 
@@ -115,7 +130,8 @@ select t.relation::text as relation, r.role,
        outcomes(t, r.role, 'delete') as "delete"
   from tap.tables as t
  cross join unnest(array[
-     'mana_owner', 'mana_auth', 'mana_ledger', 'mana_auditor', 'mana_api', 'mana_gateway', 'mana_backend', 'mana_reader'
+     'mana_owner', 'mana_auth', 'mana_ledger', 'mana_payments', 'mana_auditor', 'mana_api', 'mana_gateway',
+     'mana_worker', 'mana_backend', 'mana_reader'
  ]) as r (role);
 
 create function tap.reached_by(p_role text)
@@ -153,13 +169,30 @@ select set_eq(
     ('credits.balances',       'mana_ledger',    '10000', '1xxxx', '10000', '-----'),
     ('credits.transactions',   'mana_ledger',    '10000', '1xxxx', '-----', '-----'),
     ('credits.ledger_entries', 'mana_ledger',    '10000', '1xxxx', '-----', '-----'),
-    ('credits.purchases',      'mana_ledger',    '10000', '-----', '-----', '-----'),
+    ('credits.causes',         'mana_ledger',    '10000', '1xxxx', '-----', '-----'),
+    ('credits.purchases',      'mana_ledger',    '10000', '1xxxx', '10000', '-----'),
     ('credits.backend_apps',   'mana_ledger',    '11111', '11111', '-----', '11111'),
     ('credits.packages',       'mana_ledger',    '11111', '11111', '-----', '-----'),
     ('credits.package_metadata', 'mana_ledger',  '11111', '-----', '-----', '-----'),
     ('credits.settings',       'mana_ledger',    '11111', '-----', '11111', '-----')
     $$,
     'mana_ledger reaches the rows of the user it acts for, whatever the role'
+);
+
+-- Of objects and tasks every row: whose purchase one is about has to be found out before it is known.
+select set_eq(
+    $$ select * from reached_by('mana_payments') $$,
+    $$
+    values
+    ('payments.customers',     'mana_payments',  '10000', '1xxxx', '10000', '-----'),
+    ('payments.orders',        'mana_payments',  '10000', '1xxxx', '10000', '-----'),
+    ('payments.refunds',       'mana_payments',  '10000', '1xxxx', '10000', '-----'),
+    ('payments.objects',       'mana_payments',  '11111', '11111', '-----', '-----'),
+    ('payments.tasks',         'mana_payments',  '11111', '11111', '11111', '-----'),
+    ('payments.events',        'mana_payments',  '11111', '11111', '-----', '-----'),
+    ('payments.settings',      'mana_payments',  '11111', '-----', '11111', '-----')
+    $$,
+    'mana_payments reaches the purchases of the user it acts for, and all that finds out who that is'
 );
 
 select set_eq(
@@ -170,6 +203,9 @@ select set_eq(
     ('credits.transactions',   'mana_auditor',   '11111', '-----', '-----', '-----'),
     ('credits.ledger_entries', 'mana_auditor',   '11111', '-----', '-----', '-----'),
     ('credits.ledger_checks',  'mana_auditor',   '11111', '11111', '11111', '-----'),
+    ('credits.causes',         'mana_auditor',   '11111', '-----', '-----', '-----'),
+    ('credits.purchases',      'mana_auditor',   '11111', '-----', '-----', '-----'),
+    ('payments.orders',        'mana_auditor',   '11111', '-----', '-----', '-----'),
     ('credits.settings',       'mana_auditor',   '11111', '-----', '-----', '-----'),
     ('auth.users',             'mana_auditor',   '11111', '-----', '-----', '-----')
     $$,
@@ -189,7 +225,8 @@ select set_eq(
 );
 
 select is_empty(
-    $$ select r.* from unnest(array['mana_api', 'mana_gateway', 'mana_backend', 'mana_reader']) as client
+    $$ select r.*
+         from unnest(array['mana_api', 'mana_gateway', 'mana_worker', 'mana_backend', 'mana_reader']) as client
        cross join lateral reached_by(client) as r $$,
     'no client reaches a table'
 );

@@ -1,7 +1,7 @@
 -- The rules that every table, function, policy and role keeps, as queries for what breaks them.
 begin;
 \ir ../setup.psql
-select plan(32);
+select plan(33);
 
 create view tap.our_tables as
 select c.*
@@ -65,11 +65,14 @@ select is_empty(
          from our_policies as p
          join user_owned as u on u.oid = p.polrelid
         where p.polroles <> array['mana_auditor'::regrole::oid]
+          -- Whose purchase an object of the provider is, and which task is due, has to be found out before it is known.
+          and not (p.polrelid in ('payments.objects'::regclass, 'payments.tasks'::regclass)
+                   and p.polroles = array['mana_payments'::regrole::oid])
           and (pg_get_expr(p.polqual, p.polrelid) is distinct from pg_get_expr(p.polwithcheck, p.polrelid)
                or pg_get_expr(p.polqual, p.polrelid) not in (
                    '(user_id = ANY (( SELECT auth.user_ids() AS user_ids)::uuid[]))'
                )) $$,
-    'every policy of a user''s table, but the auditor''s, is for the rows of who acts, to read as to write'
+    'every policy of a user''s table, but the auditor''s and two, is for the rows of who acts, to read as to write'
 );
 
 
@@ -94,7 +97,9 @@ select is_empty(
 
 select is_empty(
     $$ select oid::regprocedure, proowner::regrole from our_functions
-        where proowner::regrole::text not in ('mana_auth', 'mana_ledger', 'mana_auditor', 'mana_api', 'mana_owner')
+        where proowner::regrole::text not in (
+                  'mana_auth', 'mana_ledger', 'mana_payments', 'mana_auditor', 'mana_api', 'mana_owner'
+              )
            or prosecdef and proowner = 'mana_owner'::regrole $$,
     'every definer runs as one of the definer roles'
 );
@@ -132,6 +137,13 @@ select is_empty(
     'the gateway may call the definers of api alone'
 );
 
+select is_empty(
+    $$ select oid::regprocedure from our_functions
+        where has_function_privilege('mana_worker', oid, 'execute')
+          and not (prosecdef and pronamespace = 'payments'::regnamespace) $$,
+    'the worker may call definers of payments alone'
+);
+
 
 -- Roles
 
@@ -141,9 +153,9 @@ select is_empty(
 );
 
 select is(
-    (select array_agg(rolname::text) from our_roles where rolcanlogin),
-    array['mana_gateway'],
-    'only the gateway may log in'
+    (select array_agg(rolname::text order by rolname) from our_roles where rolcanlogin),
+    array['mana_gateway', 'mana_worker'],
+    'only the gateway and the worker may log in'
 );
 
 select is_empty(
@@ -159,7 +171,7 @@ select is_empty(
          from our_roles as r
         cross join pg_namespace as n
         where r.rolname <> 'mana_owner'
-          and n.nspname in ('base', 'auth', '_auth', 'credits', '_credits', 'api', 'extensions', 'public', 'deploy')
+          and (n.oid in (select oid from our_schemas) or n.nspname in ('extensions', 'public', 'deploy'))
           and has_schema_privilege(r.oid, n.oid, 'create') $$,
     'no role may create in a schema, but the one that owns them'
 );
@@ -245,9 +257,11 @@ select results_eq(
          join user_owned as u on u.oid = i.indrelid
         where i.indkey[0] <> u.attnum
         order by 1 $$,
-    -- An identity at a provider is one user's in all of the service, and is looked up by itself. The ledger is
-    -- followed in the order in which it was committed.
-    $$ values ('auth.accounts_provider_id_account_id_key'), ('credits.ledger_entries_by_xact_id') $$,
+    -- An identity at a provider is one user's in all of the service, and is looked up by itself; so is an object of
+    -- the provider of payments. The ledger is followed in the order in which it was committed. The worker asks for
+    -- the tasks that are due, whosever they are.
+    $$ values ('auth.accounts_provider_id_account_id_key'), ('credits.ledger_entries_by_xact_id'),
+              ('payments.objects_pkey'), ('payments.tasks_by_due_at') $$,
     'every primary key and index of a user''s table leads with user_id'
 );
 

@@ -34,7 +34,7 @@ select is(
 );
 select is(
     (select to_jsonb(b) - 'user_id' from credits.balances as b where user_id = :'ada_id'),
-    '{"balance": 0, "free_credits_remaining": 150, "total_earned": 150, "total_spent": 0, "version": 1,
+    '{"balance": 0, "free_credits_remaining": 150, "held": 0, "total_earned": 150, "total_spent": 0, "version": 1,
       "last_daily_reset_at": "2030-01-01T00:00:00+00:00", "created_at": "2030-01-01T00:00:00+00:00",
       "updated_at": "2030-01-01T00:00:00.000001+00:00"}',
     'an account is opened with the signup bonus'

@@ -40,7 +40,7 @@ select credits.open_account('2030-01-01 06:00Z');
 reset role;
 select is(
     (select to_jsonb(b) - 'user_id' - 'updated_at' from credits.balances as b where user_id = :'cleo_id'),
-    '{"balance": 0, "free_credits_remaining": 7, "total_earned": 7, "total_spent": 0, "version": 1,
+    '{"balance": 0, "free_credits_remaining": 7, "held": 0, "total_earned": 7, "total_spent": 0, "version": 1,
       "last_daily_reset_at": "2030-01-01T06:00:00+00:00", "created_at": "2030-01-01T06:00:00+00:00"}',
     'the account is born when it is said, with the bonus as it is now'
 );

@@ -2,7 +2,7 @@
 -- every writer.
 begin;
 \ir ../../setup.psql
-select plan(20);
+select plan(22);
 
 select make_users('ada', 'bob');
 select id as ada_bonus from credits.transactions where user_id = id_of('ada') \gset
@@ -26,15 +26,19 @@ create function tap.entry_like(p_changes jsonb) returns text language sql as $$
     )
 $$;
 
-select throws_ok(
-    $$ update credits.balances set balance = -1 where user_id = id_of('ada') $$, '23514',
-    'new row for relation "balances" violates check constraint "balances_balance_check"',
-    'the paid part is never negative'
+select lives_ok(
+    $$ update credits.balances set balance = -1 where user_id = id_of('ada') $$,
+    'the paid part may be negative, which is debt'
 );
 select throws_ok(
     $$ update credits.balances set free_credits_remaining = -1 where user_id = id_of('ada') $$, '23514',
     'new row for relation "balances" violates check constraint "balances_free_credits_remaining_check"',
-    'nor is the free part'
+    'the free part is never negative'
+);
+select throws_ok(
+    $$ update credits.balances set held = -1 where user_id = id_of('ada') $$, '23514',
+    'new row for relation "balances" violates check constraint "balances_held_check"',
+    'nor is what is held'
 );
 select throws_ok(
     $$ insert into credits.balances (user_id, last_daily_reset_at, created_at, updated_at)
@@ -42,11 +46,15 @@ select throws_ok(
 );
 
 select lives_ok(transaction_like('{"idempotency_key": "k-1"}'), 'a transaction that is one is taken');
+select lives_ok(
+    transaction_like('{"type": "refund", "amount": -200, "balance_after": -50, "free_after": 150}'),
+    'so is one that ends in debt, where the free part is more than the whole'
+);
 select throws_ok(transaction_like(changes), sqlstate, null, description)
   from (values
       ('{"amount": 0, "balance_after": 150}'::jsonb, '23514', 'a movement of nothing is refused'),
       ('{"balance_after": 148}', '23514', 'a balance after that is not the sum is refused'),
-      ('{"free_after": 150}', '23514', 'a free part larger than the whole is refused'),
+      ('{"free_after": -1}', '23514', 'a negative free part is refused'),
       ('{"description": ""}', '23514', 'an empty description is refused'),
       ('{"idempotency_key": "k-1"}', '23505', 'a second transaction with the same key is refused'),
       ('{"grant_window": 0}', '23505', 'a second grant in a window is refused'),

@@ -2,9 +2,9 @@
 -- may pay first in credits/daily_grant.sql.
 begin;
 \ir ../../setup.psql
-select plan(63);
+select plan(79);
 
-select make_users('ada', 'bob', 'cleo');
+select make_users('ada', 'bob', 'cleo', 'dora');
 select give_paid('ada', 30);
 
 create function tap.balance_of(p_name text) returns jsonb language sql security definer as $$
@@ -26,6 +26,16 @@ $$;
 create function tap.invalid_ok(p_arguments text, p_detail text, p_description text) returns text language sql as $$
     select refused_ok(
         format('select credits.use_credits(%s)', p_arguments), 'PT400', 'invalid_request', p_detail, p_description
+    )
+$$;
+
+create function tap.hold(p_name text, p_held bigint) returns void language sql security definer as $$
+    update credits.balances set held = p_held where user_id = tap.id_of(p_name)
+$$;
+create function tap.short_ok(p_amount bigint, p_available bigint, p_description text) returns text language sql as $$
+    select refused_ok(
+        format('select credits.use_credits(%s, %L, %L)', p_amount, 'chat', 'A question'), 'PT402', 'insufficient_credits',
+        format('Insufficient credits: %s required, %s available.', p_amount, p_available), p_description
     )
 $$;
 
@@ -83,7 +93,7 @@ select results_eq(
 );
 select is(
     balance_of('ada'),
-    '{"balance": 0, "free_credits_remaining": 0, "total_earned": 180, "total_spent": 180, "version": 5}',
+    '{"balance": 0, "free_credits_remaining": 0, "held": 0, "total_earned": 180, "total_spent": 180, "version": 5}',
     'the balance row says the same'
 );
 select ledger_is_sound();
@@ -110,7 +120,7 @@ select refused_ok(
 );
 select is(
     balance_of('bob'),
-    '{"balance": 30, "free_credits_remaining": 150, "total_earned": 180, "total_spent": 0, "version": 2}',
+    '{"balance": 30, "free_credits_remaining": 150, "held": 0, "total_earned": 180, "total_spent": 0, "version": 2}',
     'a refusal changes nothing'
 );
 select ledger_is_sound();
@@ -234,6 +244,45 @@ select refused_ok(
 select ledger_is_sound();
 
 
+-- The owner: what is held, and debt
+
+select give_paid('dora', 30), hold('dora', 40);
+select auth.act_as(id_of('dora'));
+select short_ok(141, 140, 'what is held cannot be spent');
+select lives_ok($$ select credits.use_credits(140, 'chat', 'All of it') $$, 'all the rest can');
+select is(
+    balance_of('dora'),
+    '{"balance": 30, "free_credits_remaining": 10, "held": 40, "total_earned": 180, "total_spent": 140, "version": 3}',
+    'and leaves what is held in both parts'
+);
+select short_ok(1, 0, 'when all that is left is held, nothing is available');
+select hold('dora', 0);
+select lives_ok($$ select credits.use_credits(1, 'chat', 'A question') $$, 'what is no longer held can be spent');
+select ledger_is_sound();
+
+select move('dora', 'refund', 'refunds', 0, -50);
+select short_ok(10, 9, 'debt does not lessen what is free, nor is it lent');
+select lives_ok($$ select credits.use_credits(9, 'chat', 'The free ones') $$, 'debt leaves free credits to spend');
+select results_eq(
+    $$ select * from last_entries('dora') $$, array['1. 9 from free to usage'], 'one entry, from the free part'
+);
+select short_ok(1, 0, 'with debt and nothing free, 0 is available rather than less');
+select hold('dora', 5);
+select short_ok(1, 0, 'nor less when something is held as well');
+select hold('dora', 0);
+select give_paid('dora', 15);
+select short_ok(1, 0, 'what comes in pays the debt first');
+select give_paid('dora', 15);
+select short_ok(11, 10, 'and what is left of it is available');
+select lives_ok($$ select credits.use_credits(10, 'chat', 'A question') $$, 'and can be spent');
+select is(
+    balance_of('dora'),
+    '{"balance": 0, "free_credits_remaining": 0, "held": 0, "total_earned": 210, "total_spent": 210, "version": 9}',
+    'to the last credit'
+);
+select ledger_is_sound();
+
+
 -- Nobody there, and another user
 
 reset role;
@@ -246,7 +295,7 @@ select refused_ok(
 );
 select is(
     balance_of('ada') ->> 'version' || balance_of('bob') ::text,
-    '5{"balance": 0, "version": 9, "total_spent": 180, "total_earned": 180, "free_credits_remaining": 0}',
+    '5{"held": 0, "balance": 0, "version": 9, "total_spent": 180, "total_earned": 180, "free_credits_remaining": 0}',
     'what one user spends, no other has lost'
 );
 
