@@ -31,7 +31,8 @@ begin
     for v_statement in
         select format('alter table %s drop constraint %I', c.conrelid::regclass, c.conname)
           from pg_constraint as c
-         where c.connamespace = 'credits'::regnamespace and c.conrelid <> 'credits.ledger_checks'::regclass
+         where c.connamespace in ('credits'::regnamespace, 'payments'::regnamespace)
+           and c.conrelid <> 'credits.ledger_checks'::regclass
          order by c.contype <> 'f'
     loop
         execute v_statement;

@@ -13,7 +13,8 @@ begin
           from pg_constraint
          where connamespace = 'credits'::regnamespace and contype in ('c', 'f')
            and conrelid in (
-               'credits.balances'::regclass, 'credits.transactions'::regclass, 'credits.ledger_entries'::regclass
+               'credits.balances'::regclass, 'credits.transactions'::regclass, 'credits.ledger_entries'::regclass,
+               'credits.causes'::regclass
            )
     loop
         execute v_statement;
@@ -22,12 +23,13 @@ end
 $$;
 drop index credits.transactions_one_per_key_of_an_app, credits.transactions_one_grant_per_window;
 
-select plan(29);
+select plan(39);
 
 select make_users(
     'ada', 'balance', 'free', 'totals', 'version', 'negative', 'debt', 'no_balance', 'no_entries', 'amount', 'foreign',
     'orphan',
-    'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent', 'nothing', 'robbed', 'robber', 'skipped'
+    'sum', 'chain', 'gone', 'key', 'window', 'late', 'inner', 'after', 'spent', 'nothing', 'robbed', 'robber', 'skipped',
+    'held', 'reversed', 'overdrawn', 'lent', 'returned', 'nameless', 'free_refund', 'other_way', 'uncaused'
 );
 
 -- Everybody has the signup bonus, has bought 30 and spent 160 in two parts, with a key.
@@ -125,23 +127,27 @@ update credits.balances set balance = 30, free_credits_remaining = -10 where use
 select found_ok(
     'negative',
     array[
-        'negative_balance: free -10, paid 30',
+        'negative_balance: free -10, held 0',
         'balance_differs_from_ledger: free -10, paid 30, changed 2030-01-01 00:00:00.000003+00;'
         ' the last transaction says free 0, paid 20, 2030-01-01 00:00:00.000003+00'
     ],
-    'a negative part'
+    'a negative free part'
 );
 
 update credits.balances set balance = -10, free_credits_remaining = 30 where user_id = id_of('debt');
 select found_ok(
     'debt',
     array[
-        'negative_balance: free 30, paid -10',
         'balance_differs_from_ledger: free 30, paid -10, changed 2030-01-01 00:00:00.000003+00;'
         ' the last transaction says free 0, paid 20, 2030-01-01 00:00:00.000003+00'
     ],
-    'the other part negative'
+    'a negative paid part is debt, and has to be in the ledger'
 );
+
+update credits.balances set held = 5 where user_id = id_of('held');
+select found_ok('held', '{}', 'what is held is no movement');
+update credits.balances set held = -5 where user_id = id_of('held');
+select found_ok('held', array['negative_balance: free 0, held -5'], 'less than nothing held');
 
 delete from credits.balances where user_id = id_of('no_balance');
 select found_ok(
@@ -304,6 +310,42 @@ select found_ok(
         ' the account is of 2030-01-01 00:00:00+00 and its last grant of window 1'
     ],
     'a grant outside of its window'
+);
+
+-- Reversals and debt
+select move('reversed', 'refund', 'refunds', 0, -50), give_paid('reversed', 10);
+select found_ok('reversed', '{}', 'nothing is found for debt that a reversal makes, and that is paid in part');
+select auth.act_as(id_of('returned')), move('returned', 'refund', 'refunds', 0, -20), move('returned', 'refund', 'refunds', 0, 20);
+select found_ok('returned', '{}', 'or for a reversal that is taken back');
+
+select move('overdrawn', 'expiry', 'expiry', 0, -50);
+select found_ok(
+    'overdrawn', array['debt_without_reversal (the last): amount -50'], 'debt that something else has made'
+);
+select move('lent', 'refund', 'refunds', 0, -50), move('lent', 'adjustment', 'adjustments', 0, -1);
+select found_ok('lent', array['debt_without_reversal (the last): amount -1'], 'or has made larger');
+
+select move('nameless', 'refund', 'usage', 10, 5);
+select found_ok(
+    'nameless', array['type_differs_from_entries (the last): refund of 15 with usage'],
+    'a usage that is given back to no app'
+);
+update credits.transactions set app_id = 'chat' where user_id = id_of('nameless') and id = last_of('nameless');
+select found_ok('nameless', '{}', 'but not one that an app gives back, to both parts');
+select move('other_way', 'refund', 'usage', 0, -5);
+update credits.transactions set app_id = 'chat' where user_id = id_of('other_way') and id = last_of('other_way');
+select found_ok(
+    'other_way', array['type_differs_from_entries (the last): refund of -5 with usage'],
+    'a usage that is given back the other way round'
+);
+select move('free_refund', 'refund', 'refunds', 5, 0);
+select found_ok(
+    'free_refund', array['type_differs_from_entries (the last): refund of 5 with refunds'],
+    'a reversal of a purchase that moves free credits'
+);
+delete from credits.causes where user_id = id_of('uncaused');
+select found_ok(
+    'uncaused', array['cause_is_missing (another): purchase of 30'], 'a purchase that nobody knows the cause of'
 );
 
 -- What a retry is answered from
