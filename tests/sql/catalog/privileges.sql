@@ -235,8 +235,6 @@ select set_eq(
     ('_credits.find_discrepancies(boolean)',          'mana_auditor', 'invoker', 'stable', ''),
     ('_credits.next_moment(timestamp with time zone,timestamp with time zone)',
                                                       'mana_ledger', 'invoker', 'stable',   'auditor'),
-    ('_credits.post_for_cause(text,credits.transaction_type,credits.account,bigint,text,uuid)',
-                                                      'mana_ledger', 'invoker', 'volatile', ''),
     ('_credits.post_movements(credits.movement[])',   'mana_ledger', 'invoker', 'volatile', ''),
     ('_credits.receipt(credits.transactions,boolean)', 'mana_ledger', 'invoker', 'immutable', ''),
     ('_credits.shown_metadata(jsonb)',                'mana_ledger', 'invoker', 'immutable', ''),

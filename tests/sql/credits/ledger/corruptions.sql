@@ -149,6 +149,8 @@ values
     ('credits.transactions', 'metadata', 'the same user''s', 'bonus purchase usage', 'a restored backup'),
     ('credits.transactions', 'metadata', 'another user''s', 'bonus purchase usage', 'a restored backup'),
     ('credits.transactions', 'metadata', 'another', 'bonus purchase usage', 'a restored backup'),
+    -- What is held is no movement.
+    ('credits.balances', 'held', 'another', 'balance', 'a restored backup'),
     -- Which app it was and which key it had is said once. A usage has an app, a bonus neither.
     ('credits.transactions', 'app_id', 'the same user''s', 'purchase', 'a restored backup'),
     ('credits.transactions', 'app_id', 'another user''s', 'purchase usage', 'a restored backup'),

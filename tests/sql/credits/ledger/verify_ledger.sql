@@ -23,7 +23,7 @@ end
 $$;
 drop index credits.transactions_one_per_key_of_an_app, credits.transactions_one_grant_per_window;
 
-select plan(39);
+select plan(40);
 
 select make_users(
     'ada', 'balance', 'free', 'totals', 'version', 'negative', 'debt', 'no_balance', 'no_entries', 'amount', 'foreign',
@@ -327,15 +327,22 @@ select found_ok('lent', array['debt_without_reversal (the last): amount -1'], 'o
 
 select move('nameless', 'refund', 'usage', 10, 5);
 select found_ok(
-    'nameless', array['type_differs_from_entries (the last): refund of 15 with usage'],
+    'nameless',
+    array['reversal_without_spend (the last): refund of 15 in app ',
+          'type_differs_from_entries (the last): refund of 15 with usage'],
     'a usage that is given back to no app'
 );
 update credits.transactions set app_id = 'chat' where user_id = id_of('nameless') and id = last_of('nameless');
-select found_ok('nameless', '{}', 'but not one that an app gives back, to both parts');
+select found_ok(
+    'nameless', array['reversal_without_spend (the last): refund of 15 in app chat'],
+    'or by an app, and of no spend'
+);
 select move('other_way', 'refund', 'usage', 0, -5);
 update credits.transactions set app_id = 'chat' where user_id = id_of('other_way') and id = last_of('other_way');
 select found_ok(
-    'other_way', array['type_differs_from_entries (the last): refund of -5 with usage'],
+    'other_way',
+    array['reversal_without_spend (the last): refund of -5 in app chat',
+          'type_differs_from_entries (the last): refund of -5 with usage'],
     'a usage that is given back the other way round'
 );
 select move('free_refund', 'refund', 'refunds', 5, 0);
