@@ -12,8 +12,11 @@ from gateway.api.route import Access, Route
 
 
 class Balance(Answer, frozen=True):
-    balance: Annotated[int, Meta(description="the paid part")]
+    balance: Annotated[int, Meta(description="the paid part, never below 0")]
     free_credits_remaining: int
+    held: Annotated[int, Meta(description="reserved, and part of the balance")]
+    debt: Annotated[int, Meta(description="what reversed purchases are short of; the next purchase pays it")]
+    spendable: Annotated[int, Meta(description="what is left to spend: neither held nor owed")]
     total_earned: int
     total_spent: int
     daily_free_credits: int
@@ -23,6 +26,9 @@ class Balance(Answer, frozen=True):
     example: ClassVar[Mapping[str, Any]] = {
         "balance": 0,
         "freeCreditsRemaining": 149,
+        "held": 0,
+        "debt": 0,
+        "spendable": 149,
         "totalEarned": 150,
         "totalSpent": 1,
         "dailyFreeCredits": 5,

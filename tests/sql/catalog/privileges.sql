@@ -198,7 +198,7 @@ select set_eq(
     ('credits.list_purchases()',                      'mana_ledger', 'definer', 'stable',   'api backend'),
     ('credits.list_transactions(integer,integer,uuid,credits.transaction_type,text)',
                                                       'mana_ledger', 'definer', 'stable',   'api backend'),
-    ('credits.lock_balance()',                        'mana_ledger', 'definer', 'volatile', 'payments'),
+    ('credits.lock_account()',                        'mana_ledger', 'definer', 'volatile', 'payments'),
     ('credits.open_purchase(uuid,text)',              'mana_ledger', 'definer', 'volatile', 'payments'),
     ('credits.page_of_transactions(integer,integer,uuid,credits.transaction_type,text,integer)',
                                                       'mana_ledger', 'definer', 'stable',   'api backend'),

@@ -64,7 +64,7 @@ begin
         end if;
         v_outcome := case when v_seen.payment_status in ('paid', 'no_payment_required') then 'booked' else 'noted' end;
         if v_outcome = 'booked' then
-            perform credits.lock_balance();
+            perform credits.lock_account();
         end if;
     end if;
 

@@ -25,7 +25,7 @@ declare
     v_paid     boolean;
 begin
     perform auth.act_for(p_user_id);
-    perform credits.lock_balance();
+    perform credits.lock_account();
     update payments.tasks
        set applied_seq = p_ticket, attempts = 0, failure = null,
            dirty_since = case when dirty_seq > p_ticket then dirty_since end

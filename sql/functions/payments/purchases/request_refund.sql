@@ -32,7 +32,7 @@ declare
     v_refund   payments.refunds;
     v_left     bigint;
 begin
-    perform credits.lock_balance();
+    perform credits.lock_account();
     v_purchase := credits.get_purchase(p_purchase_id);
     select * into v_order from payments.orders where user_id = v_user_id and purchase_id = p_purchase_id;
     if not found then

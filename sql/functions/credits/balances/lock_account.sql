@@ -5,7 +5,7 @@
 --
 -- Locks   the user's balance row.
 -- Raises  PT401 authentication_required
-create or replace function credits.lock_balance()
+create or replace function credits.lock_account()
 returns void
 language plpgsql
 volatile
@@ -17,6 +17,6 @@ begin
 end
 $$;
 
-alter function credits.lock_balance owner to mana_ledger;
-revoke all on function credits.lock_balance from public;
-grant execute on function credits.lock_balance to mana_payments;
+alter function credits.lock_account owner to mana_ledger;
+revoke all on function credits.lock_account from public;
+grant execute on function credits.lock_account to mana_payments;
