@@ -27,6 +27,13 @@ PEPPER = "a pepper for tests, as long as it must be"
 EVERY_GATEWAY = pytest.mark.parametrize(
     "either_gateway", [pytest.param("direct", marks=pytest.mark.soak), "pgbouncer", "workers"], indirect=True
 )
+# Of a provider that does not answer.
+PAYMENTS = {
+    "PUBLIC_URL": "https://auth.example.com",
+    "STRIPE_SECRET_KEY": "sk_test_12345678",
+    "STRIPE_WEBHOOK_SECRET": "whsec_of_tests_alone_0123456789",
+    "STRIPE_API_BASE": "http://127.0.0.1:9",
+}
 
 
 class Gateway:
@@ -55,6 +62,7 @@ class Gateway:
             "DATA_DIR": str(self.data_dir),
             "PORT": "0",
             "RATE_LIMIT_MAX": "0",
+            **PAYMENTS,
             **(environment or {}),
         }
         self.process: subprocess.Popen[str] | programs.Forked | None = None

@@ -10,11 +10,10 @@ import pytest
 
 from harness.clients import Reply, Service, Session
 from harness.databases import Database
-from harness.gateways import Gateway
+from harness.gateways import PAYMENTS, Gateway
 from harness.stripe_double import Double, Fault
 from harness.waiting import until
 
-SECRET = "whsec_of_tests_alone_0123456789"
 PURCHASE = "/api/v1/credits/purchase"
 
 
@@ -27,15 +26,9 @@ def double() -> Iterator[Double]:
 @pytest.fixture(scope="module")
 def gateway(database: Database, double: Double) -> Iterator[Gateway]:
     """One that sells, and that the double sends its events to."""
-    settings = {
-        "STRIPE_SECRET_KEY": "sk_test_12345678",
-        "STRIPE_WEBHOOK_SECRET": SECRET,
-        "STRIPE_API_BASE": double.url,
-        "PUBLIC_URL": "https://auth.example.com",
-    }
     database.query("select credits.seed_packages()")
-    with Gateway(database.gateway_url, settings) as running:
-        double.endpoint(f"{running.url}/api/v1/webhooks/stripe", secret=SECRET)
+    with Gateway(database.gateway_url, {"STRIPE_API_BASE": double.url}) as running:
+        double.endpoint(f"{running.url}/api/v1/webhooks/stripe", secret=PAYMENTS["STRIPE_WEBHOOK_SECRET"])
         yield running
 
 

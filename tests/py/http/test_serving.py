@@ -30,7 +30,7 @@ from gateway.http.cross_origin import Origins
 from gateway.http.metrics import EVENTS
 from gateway.http.own_url import own_url
 from gateway.settings import parsers
-from harness.clients import Reply, Service, Session, assert_problem
+from harness.clients import ROUTES_OF_APPS, Reply, Service, Session, assert_problem
 from harness.databases import Cluster, Database
 from harness.doors import held_balance, waiting_for_a_lock
 from harness.gateways import Gateway, workers_of
@@ -355,7 +355,7 @@ async def test_a_database_that_is_away_is_a_503_and_comes_back_by_itself(cluster
             replies = await together(
                 *(
                     service.request(route.method, route.path, token=user.access_token, body=bodies.get(route.function))
-                    for route in ROUTES
+                    for route in ROUTES_OF_APPS
                 )
             )
             for reply in replies:

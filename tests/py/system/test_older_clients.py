@@ -19,20 +19,19 @@ from aiohttp.test_utils import make_mocked_request
 
 from gateway.api.fields import new_email
 from gateway.api.route import Access, Limit, Route
-from gateway.api.table import ROUTES
 from gateway.http.cross_origin import Origins
 from gateway.operate.cli.run import FOR_DEVELOPMENT
 from gateway.problems import CODES, KEEPS_TOKENS, Problem
 from gateway.settings import parsers
 from gateway.tokens.access_tokens import TokenIssuer
 from gateway.tokens.keys import KeyDirectory
-from harness.clients import PASSWORD, Reply, Service, Session, assert_problem
+from harness.clients import PASSWORD, ROUTES_OF_APPS, Reply, Service, Session, assert_problem
 from harness.databases import Database
 from harness.gateways import Gateway
 from harness.waiting import together
 
 APP = "https://app.example.com"
-every_route = pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.function)
+every_route = pytest.mark.parametrize("route", ROUTES_OF_APPS, ids=lambda route: route.function)
 
 
 def access_token(gateway: Gateway) -> str:
@@ -76,7 +75,7 @@ def without_database() -> Iterator[Gateway]:
 async def test_while_the_database_is_away_every_route_keeps_tokens(without_database: Gateway) -> None:
     token = access_token(without_database)
     async with Service(without_database.url) as service:
-        for reply in await together(*(ask(service, route, token) for route in ROUTES)):
+        for reply in await together(*(ask(service, route, token) for route in ROUTES_OF_APPS)):
             assert_problem(reply, 503, "service_unavailable")
             assert_keeps_tokens(reply, 503)
             assert reply.headers["Access-Control-Allow-Origin"] == APP
@@ -114,7 +113,7 @@ async def test_beyond_a_limit_every_route_keeps_tokens(database: Database, limit
     with Gateway(database.gateway_url, settings) as gateway:
         token = access_token(gateway)
         async with Service(gateway.url) as service:
-            for route in ROUTES:
+            for route in ROUTES_OF_APPS:
                 if limit == "RATE_LIMIT_AUTH_MAX" and route.limit is Limit.GENERAL:
                     continue
                 for _ in range(4):
@@ -129,7 +128,7 @@ async def test_an_error_of_ours_keeps_tokens_on_every_route(database: Database, 
     database.query("alter schema api rename to away")
     try:
         async with Service(gateway.url) as service:
-            for route in ROUTES:
+            for route in ROUTES_OF_APPS:
                 reply = await ask(service, route, access_token(gateway))
                 assert_problem(reply, 500, "internal_error")
                 assert_keeps_tokens(reply, 500)
@@ -163,7 +162,7 @@ async def user(module_service: Service) -> Session:
     return await module_service.new_session()
 
 
-BEARER_ROUTES = [route for route in ROUTES if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}]
+BEARER_ROUTES = [route for route in ROUTES_OF_APPS if route.access in {Access.BEARER, Access.BEARER_OR_REFRESH_TOKEN}]
 ENDINGS = ["ended", "expired session", "role changed", "disabled", "garbage", "other key", "two headers"]
 
 
