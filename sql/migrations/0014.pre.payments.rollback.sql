@@ -13,11 +13,13 @@ alter table credits.balances
     drop column held,
     add constraint balances_balance_check check (balance >= 0);
 
+revoke all on schema base, auth, credits, api from mana_payments, mana_worker;
 do $$
 declare
     v_role text;
 begin
     foreach v_role in array array['mana_payments', 'mana_worker'] loop
+        execute format('revoke all on database %I from %I', current_database(), v_role);
         begin
             execute format('drop role %I', v_role);
         exception

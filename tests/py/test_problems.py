@@ -12,7 +12,7 @@ from gateway.problems import CODES
 from harness.places import ROOT
 
 STATUSES = {
-    400: {"invalid_request", "weak_password"},
+    400: {"invalid_signature", "invalid_request", "weak_password"},
     401: {
         "authentication_required", "invalid_token", "token_expired", "session_ended", "account_disabled",
         "role_changed", "invalid_credentials", "invalid_refresh_token",
@@ -22,13 +22,16 @@ STATUSES = {
     404: {"not_found"},
     405: {"method_not_allowed"},
     408: {"request_timeout"},
-    409: {"email_taken", "reversal_exceeds_spend", "version_conflict"},
+    409: {
+        "email_taken", "purchase_not_paid", "purchases_blocked", "refund_not_possible", "reversal_exceeds_spend",
+        "version_conflict",
+    },
     413: {"payload_too_large"},
     415: {"unsupported_media_type"},
     422: {"idempotency_key_reused"},
     429: {"too_many_requests"},
     500: {"internal_error"},
-    503: {"service_unavailable"},
+    503: {"not_visible_yet", "payments_not_configured", "payments_unavailable", "service_unavailable"},
 }  # fmt: skip
 
 

@@ -76,6 +76,8 @@ def _operation(route: Route, topic: str) -> dict[str, Any]:
         operation["requestBody"] = {"required": required, "content": {"application/json": _body(route.body)}}
         if "idempotency_key" in route.body.__struct_fields__:
             operation.setdefault("parameters", []).append(_idempotency_key())
+    if route.access is Access.SIGNED:
+        operation.setdefault("parameters", []).append(_signature())
     if route.query:
         operation.setdefault("parameters", []).extend(
             {"name": name, "in": "query", "required": False, "allowEmptyValue": True, "schema": schema}
@@ -154,6 +156,16 @@ def _header(header: Header) -> dict[str, Any]:
 
 def _references(found: Iterable[Header]) -> dict[str, Any]:
     return {header.name: {"$ref": f"#/components/headers/{header.name}"} for header in found}
+
+
+def _signature() -> dict[str, Any]:
+    return {
+        "name": "Stripe-Signature",
+        "in": "header",
+        "required": True,
+        "description": "The time and HMACs of the body, as Stripe makes them with the secret of the webhook endpoint",
+        "schema": {"type": "string"},
+    }
 
 
 def _idempotency_key() -> dict[str, Any]:

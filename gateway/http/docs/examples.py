@@ -42,7 +42,7 @@ TEXTS = {
     "payload_too_large": "The body must not exceed 65536 bytes.",
     "unsupported_media_type": "The body must be application/json.",
     "idempotency_key_reused": "This idempotency key was used for another request.",
-    "not_visible_yet": "Request failed: this purchase is not here yet. Send the event again.",
+    "not_visible_yet": "This purchase is not here yet. Send the event again.",
     "internal_error": "Something went wrong here. It has been logged.",
 }
 _PROBLEMS = {
