@@ -13,18 +13,21 @@ import os
 import secrets
 import statistics
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
+import stripe
 
 from gateway.api.table import ROUTES
+from gateway.http.bodies import MAX_SIGNED
 from harness.clients import PASSWORD, Reply, Service, Session
 from harness.databases import Cluster, Database
 from harness.doors import backend_login
-from harness.gateways import Gateway
+from harness.gateways import PAYMENTS, Gateway
 from harness.places import ROOT
 
 MEGABYTE = 2**20
@@ -190,7 +193,7 @@ async def _spend(user: Session, key: str) -> Reply:
 def worst_requests(service: Service, user: Session) -> dict[str, list[Callable[[], Awaitable[Reply]]]]:
     """For each function that a route calls, the requests that cost most."""
     of_most = "m" * 240 + "@example.com"
-    page = "/api/v1/credits/transactions"
+    page, purchase = "/api/v1/credits/transactions", "/api/v1/credits/purchase"
     headers = {"User-Agent": "u" * 8000}
     return {
         "register_user": [lambda: service.register(password="p" * 128, name="\U0001f600" * 100)],
@@ -212,7 +215,32 @@ def worst_requests(service: Service, user: Session) -> dict[str, list[Callable[[
         ],
         "list_purchases": [lambda: user.get("/api/v1/credits/purchases")],
         "list_packages": [lambda: service.get("/api/v1/credits/packages")],
+        # The payment provider does not answer; what it does is reached by a purchase that is there.
+        "start_purchase": [lambda: _start_purchase(user)],
+        "get_purchase": [lambda: user.get(f"{purchase}/{uuid.UUID(int=1)}", headers=headers)],
+        "return_from_checkout": [
+            lambda: service.get(f"{purchase}/{uuid.UUID(int=1)}/return?userId={user.user_id}&sessionId={'s' * 255}")
+        ],
+        "start_refund": [lambda: user.post(f"{purchase}s/{uuid.UUID(int=1)}/refund")],
+        "get_customer": [lambda: user.post("/api/v1/credits/portal", {"returnUrl": "https://a.b/" + "p" * 2000})],
+        "receive_event": [lambda: _news(service)],
     }
+
+
+async def _start_purchase(user: Session) -> Reply:
+    package = (await user.get("/api/v1/credits/packages")).body[0]["id"]
+    address = "https://app.example.com/" + "p" * 1900
+    return await user.post(
+        "/api/v1/credits/purchase", {"packageId": package, "successUrl": address, "cancelUrl": address}
+    )
+
+
+async def _news(service: Service) -> Reply:
+    """As long as a body may be that is signed."""
+    text = '{"id": "evt_%s", "type": "charge.refunded", "created": 1, "data": {"object": {"id": "%s"}}}'
+    body = text % (secrets.token_hex(8), "c" * (MAX_SIGNED - 120))
+    signature = stripe.WebhookSignature.generate_signature_header(body, PAYMENTS["STRIPE_WEBHOOK_SECRET"])
+    return await service.post("/api/v1/webhooks/stripe", data=body.encode(), headers={"Stripe-Signature": signature})
 
 
 _SPEND = "select * from credits.use_credits(1, 'tests', 'd', null,"
@@ -234,6 +262,9 @@ WORST_CALLS = {
         "select * from credits.page_of_transactions(100, p_type => 'refund')",
     ],
     "credits.find_transaction": ["select * from credits.find_transaction('order-1')"],
+    "credits.get_purchase": [
+        "select p.* from credits.list_purchases() as l, credits.get_purchase(l.id) as p",
+    ],
     "credits.metadata_of_package": ["select credits.metadata_of_package(id) from credits.list_packages()"],
     "credits.reverse_spend": [
         "select r.* from credits.use_credits(1, 'tests', 'd', gen_random_uuid()::text) as t,"

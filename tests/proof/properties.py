@@ -333,6 +333,9 @@ class Machine(RuleBasedStateMachine):
             assert answer.body == {
                 "balance": shown.paid,
                 "freeCreditsRemaining": shown.free,
+                "held": 0,
+                "debt": 0,
+                "spendable": shown.paid + shown.free,
                 "totalEarned": shown.total_earned,
                 "totalSpent": shown.total_spent,
                 "dailyFreeCredits": shown.daily_free,

@@ -45,6 +45,8 @@ TRUSTING = {
     "credits.grant_window": "its times are those of a balance and of base.clock()",
     "_credits.due_window": "its times are those of a balance and of base.clock()",
     "_credits.balance_summary": "its row is one of credits.balances",
+    "_credits.spendable": "its row is one of credits.balances",
+    "api.balance": "its row is one of credits.balances",
     "_credits.post_for_cause": "its callers have locked the balance and made the movement",
     "_credits.receipt": "its row is one of credits.transactions",
     "credits.open_account": "its time is that of auth.register_user, which makes the user",

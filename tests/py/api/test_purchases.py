@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import stripe
 
 from harness.clients import Reply, Service, Session
 from harness.databases import Database
@@ -15,6 +18,7 @@ from harness.stripe_double import Double, Fault
 from harness.waiting import until
 
 PURCHASE = "/api/v1/credits/purchase"
+WEBHOOK = "/api/v1/webhooks/stripe"
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +178,52 @@ async def test_bad_input_starts_nothing(service: Service, fields: dict[str, Any]
     assert (await ada.get("/api/v1/credits/purchases")).body == []
 
 
+async def test_a_provider_that_is_away_costs_nothing(service: Service, double: Double) -> None:
+    ada = await service.new_session()
+    double.faults.append(Fault("POST", "/v1/checkout/sessions", "before", times=9))
+    away = await start(ada, idempotencyKey="away")
+    assert (away.status, away.body["code"]) == (503, "payments_unavailable")
+    double.faults.clear()
+    started = await start(ada, idempotencyKey="away")
+    assert started.body["checkoutUrl"].startswith(double.url)
+    assert len((await ada.get("/api/v1/credits/purchases")).body) == 1
+
+
+async def test_news_of_ours_that_comes_before_its_purchase_comes_again(service: Service, database: Database) -> None:
+    """The database transaction that opens the purchase may not be visible yet."""
+    [(deployment,)] = database.query("select deployment from payments.settings")
+    user = await service.new_session()
+    marks = {"mana_deployment": str(deployment), "mana_user": user.user_id, "mana_purchase": str(uuid.uuid4())}
+    event = {
+        "id": "evt_early",
+        "type": "checkout.session.completed",
+        "created": int(time.time()),
+        "data": {"object": {"id": "cs_early", "object": "checkout.session", "metadata": marks}},
+    }
+    early = await deliver(service, event)
+    assert (early.status, early.body["code"]) == (503, "not_visible_yet")
+    marks["mana_deployment"] = str(uuid.uuid4())
+    assert (await deliver(service, event | {"id": "evt_foreign"})).status == 200
+
+
+async def deliver(service: Service, event: dict[str, Any]) -> Reply:
+    body = json.dumps(event)
+    signature = stripe.WebhookSignature.generate_signature_header(body, PAYMENTS["STRIPE_WEBHOOK_SECRET"])
+    return await service.post(WEBHOOK, data=body.encode(), headers={"Stripe-Signature": signature})
+
+
+@pytest.mark.parametrize("change", ["another secret", "another body", "an hour ago", "none", "garbage"])
+async def test_news_of_somebody_else_is_refused(service: Service, change: str) -> None:
+    body = b'{"id": "evt_x", "type": "charge.refunded", "created": 1, "data": {"object": {}}}'
+    secret = "whsec_other" if change == "another secret" else PAYMENTS["STRIPE_WEBHOOK_SECRET"]
+    at = int(time.time()) - (3600 if change == "an hour ago" else 0)
+    signature = stripe.WebhookSignature.generate_signature_header(body.decode(), secret, at)
+    signature = {"none": "", "garbage": "t=,v1=x"}.get(change, signature)
+    sent = body + b" " if change == "another body" else body
+    reply = await service.post(WEBHOOK, data=sent, headers={"Stripe-Signature": signature})
+    assert (reply.status, reply.body["code"]) == (400, "invalid_signature")
+
+
 async def test_a_purchase_that_is_not_there(service: Service) -> None:
     ada = await service.new_session()
     for purchase in (uuid.uuid4(), "x", "1"):
@@ -182,7 +232,7 @@ async def test_a_purchase_that_is_not_there(service: Service) -> None:
 
 
 async def test_without_a_key_nothing_is_sold_and_all_else_works(database: Database) -> None:
-    with Gateway(database.gateway_url) as plain:
+    with Gateway(database.gateway_url, dict.fromkeys(PAYMENTS, "")) as plain:
         async with Service(plain.url) as service:
             ada = await service.new_session()
             started = await start(ada)

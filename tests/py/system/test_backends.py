@@ -340,9 +340,9 @@ def test_a_backend_can_call_these_functions_and_no_others(backend: Connection) -
     ).fetchall()
     assert {found["name"] for found in rows} == {
         "auth.act_as", "auth.uid", "auth.user_ids", "auth.role", "auth.session_id",
-        "credits.get_balance", "credits.get_purchase", "credits.metadata_of_package", "credits.list_packages", "credits.list_purchases",
-        "credits.list_transactions", "credits.page_of_transactions", "credits.find_transaction",
-        "credits.use_credits", "credits.reverse_spend",
+        "credits.get_balance", "credits.metadata_of_package", "credits.list_packages", "credits.get_purchase",
+        "credits.list_purchases", "credits.list_transactions", "credits.page_of_transactions",
+        "credits.find_transaction", "credits.use_credits", "credits.reverse_spend",
     }  # fmt: skip
 
 

@@ -38,15 +38,15 @@ begin
     if not found then
         perform base.refuse('not_found');
     end if;
+    v_left := v_order.paid - v_order.refunded - v_order.disputed;
+    if v_purchase.completed_at is null or v_left <= 0 then
+        perform base.refuse('purchase_not_paid');
+    end if;
     select * into v_refund
       from payments.refunds
      where user_id = v_user_id and purchase_id = p_purchase_id and stripe_refund_id is null and failure is null;
     if found then
         return v_refund;
-    end if;
-    v_left := v_order.paid - v_order.refunded - v_order.disputed;
-    if v_purchase.completed_at is null or v_left <= 0 then
-        perform base.refuse('purchase_not_paid');
     end if;
     if p_reason is null or p_reason not in ('requested_by_customer', 'duplicate', 'fraudulent') then
         perform base.refuse('invalid_request', 'reason: must be requested_by_customer, duplicate or fraudulent.');
