@@ -46,6 +46,8 @@ TRUSTING = {
     "_credits.due_window": "its times are those of a balance and of base.clock()",
     "_credits.balance_summary": "its row is one of credits.balances",
     "_credits.spendable": "its row is one of credits.balances",
+    "_payments.book_payment": "its callers have found the order",
+    "_payments.know_objects": "its callers have found the order",
     "api.balance": "its row is one of credits.balances",
     "_credits.post_for_cause": "its callers have locked the balance and made the movement",
     "_credits.receipt": "its row is one of credits.transactions",

@@ -14,7 +14,8 @@ create policy "the auditor reads every row" on payments.orders
 
 revoke all on payments.orders from public;
 grant select, insert on payments.orders to mana_payments;
-grant update (session_id, paid, refunded, disputed, dispute, receipt_url, review, updated_at) on payments.orders to mana_payments;
+grant update (session_id, paid, refunded, disputed, dispute, receipt_url, review, updated_at)
+    on payments.orders to mana_payments;
 grant select (
     user_id, purchase_id, livemode, currency, amount, paid, refunded, disputed, dispute, review, updated_at
 ) on payments.orders to mana_auditor;

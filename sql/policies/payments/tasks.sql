@@ -10,4 +10,5 @@ create policy "the payment functions see every row" on payments.tasks
 
 revoke all on payments.tasks from public;
 grant select, insert on payments.tasks to mana_payments;
-grant update (dirty_seq, applied_seq, dirty_since, looked_at, due_at, attempts, failure) on payments.tasks to mana_payments;
+grant update (dirty_seq, applied_seq, dirty_since, looked_at, due_at, attempts, failure)
+    on payments.tasks to mana_payments;

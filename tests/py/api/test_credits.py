@@ -88,8 +88,8 @@ async def test_a_balance_has_this_shape(database: Database, user: Session) -> No
     next_at = datetime.fromisoformat(balance.pop("nextDailyCreditsAt"))
     assert abs(next_at - created_at - DAY) < timedelta(milliseconds=1)
     assert balance == {
-        "balance": 40, "freeCreditsRemaining": 149, "held": 0, "debt": 0, "spendable": 189, "totalEarned": 190, "totalSpent": 1,
-        "dailyFreeCredits": 5, "version": 3,
+        "balance": 40, "freeCreditsRemaining": 149, "held": 0, "debt": 0, "spendable": 189,
+        "totalEarned": 190, "totalSpent": 1, "dailyFreeCredits": 5, "version": 3,
     }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
--- Called by _credits.lock_balances, _credits.post_for_cause, _credits.spend and credits.open_account, with the balance rows locked.
+-- Called by _credits.lock_balances, _credits.post_for_cause, _credits.spend and credits.open_account, with the
+-- balance rows locked.
 --
 -- Moves free and paid credits (of one sign, not both zero) between each movement's user and its
 -- counter account: changes the balance, writes the transaction and its ledger entries, and returns

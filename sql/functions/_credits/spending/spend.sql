@@ -2,8 +2,8 @@
 --
 -- Spends credits, one request each for as many users, free ones first. Returns for the place of each
 -- request the receipt, or the code of a refusal; for lack of credits the receipt has nothing but the
--- amount and, as balance_before, what can be spent. The users in p_granted were granted something after they had decided upon
--- their expected_version.
+-- amount and, as balance_before, what can be spent. The users in p_granted were granted something
+-- after they had decided upon their expected_version.
 --
 -- The same idempotency key with the same request is a retry: nothing is charged and the first
 -- receipt comes again, replayed. A key belongs to the user and the app and lasts for ever; refusals are not kept,

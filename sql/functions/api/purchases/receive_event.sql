@@ -13,7 +13,7 @@ create or replace function api.receive_event(
     p_deployment  uuid,
     p_user_id     uuid,
     p_purchase_id uuid,
-    p_snapshot    json
+    p_snapshot    jsonb
 )
 returns api.reply
 language plpgsql

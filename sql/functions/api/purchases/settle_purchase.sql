@@ -2,7 +2,7 @@
 --
 -- Raises  what payments.apply_snapshot raises
 create or replace function api.settle_purchase(
-    p_context text, p_user_id uuid, p_purchase_id uuid, p_ticket bigint, p_snapshot json
+    p_context text, p_user_id uuid, p_purchase_id uuid, p_ticket bigint, p_snapshot jsonb
 )
 returns api.reply
 language plpgsql

@@ -34,8 +34,8 @@ begin
              where (p_type is null or t.type = p_type)
                and (p_before is null or t.id < p_before)
              order by t.id desc
-            offset p_offset
-             limit p_limit
+            offset greatest(p_offset, 0)
+             limit greatest(p_limit, 0)
         );
         return api.page((select json_agg(api.transaction(t)) from unnest(v_page) as t), null);
     end if;

@@ -11,7 +11,8 @@
 --   foreign    it is of another deployment on the same account
 --
 -- Locks   the user's balance row when it books, then the order; the task's row.
--- Raises  PT503 not_visible_yet  the purchase is ours and its row is not here (yet): to be sent again
+-- Raises  PT400 invalid_request  the detail names the parameter
+--         PT503 not_visible_yet  the purchase is ours and its row is not here (yet): to be sent again
 create or replace function payments.receive_event(
     p_event_id    text,
     p_endpoint    text,
@@ -23,7 +24,7 @@ create or replace function payments.receive_event(
     p_deployment  uuid,
     p_user_id     uuid,
     p_purchase_id uuid,
-    p_snapshot    json
+    p_snapshot    jsonb
 )
 returns text
 language plpgsql
@@ -32,11 +33,21 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_seen        constant payments.snapshot := json_populate_record(null::payments.snapshot, p_snapshot);
+    v_seen        constant payments.snapshot := _payments.snapshot(p_snapshot);
     v_user_id     uuid;
     v_purchase_id uuid;
     v_outcome     text;
 begin
+    if not coalesce(
+        length(p_event_id) between 1 and 255 and length(p_type) between 1 and 255 and length(p_digest) = 32
+        and length(p_endpoint) between 1 and 100 and length(coalesce(p_api_version, '-')) between 1 and 100
+        and length(coalesce(p_object_ids[1], '-')) between 1 and 255
+        and length(coalesce(v_seen.currency, '-')) between 1 and 10 and isfinite(p_created_at),
+        false
+    ) then
+        perform base.refuse('invalid_request', 'event: must have an id, a type, an endpoint, a digest and a time.');
+    end if;
+
     if p_deployment is not null and p_deployment <> (select deployment from payments.settings) then
         v_outcome := 'foreign';
     elsif p_deployment is not null and p_user_id is not null and p_purchase_id is not null then

@@ -5,12 +5,13 @@
 -- looks at once, or a late answer, do no harm. Returns the purchase.
 --
 -- Locks   the user's balance row, then the order and its task.
--- Raises  PT404 not_found  no such user or purchase
+-- Raises  PT404 not_found        no such user or purchase
+--         PT400 invalid_request  as _payments.snapshot does
 create or replace function payments.apply_snapshot(
     p_user_id     uuid,
     p_purchase_id uuid,
     p_ticket      bigint,
-    p_snapshot    json
+    p_snapshot    jsonb
 )
 returns payments.checkout
 language plpgsql
@@ -19,7 +20,7 @@ security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    v_seen     constant payments.snapshot := json_populate_record(null::payments.snapshot, p_snapshot);
+    v_seen     constant payments.snapshot := _payments.snapshot(p_snapshot);
     v_now      constant timestamptz := base.clock();
     v_purchase credits.purchases;
     v_paid     boolean;

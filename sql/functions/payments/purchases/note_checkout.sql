@@ -4,7 +4,7 @@
 -- comes again with the provider's news, whose objects name the purchase.
 --
 -- Locks   the user's customer row, then the order's.
--- Raises  PT404 not_found  there never was such a user
+-- Raises  PT404 not_found  there is no such user or purchase
 create or replace function payments.note_checkout(
     p_user_id     uuid,
     p_purchase_id uuid,
@@ -19,6 +19,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform auth.act_for(p_user_id);
+    if not exists (select from payments.orders where user_id = p_user_id and purchase_id = p_purchase_id) then
+        perform base.refuse('not_found');
+    end if;
     update payments.customers as c
        set customer_id = p_customer_id
       from payments.orders as o

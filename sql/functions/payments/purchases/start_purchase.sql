@@ -43,6 +43,9 @@ begin
     if length(p_idempotency_key) not between 1 and 255 then
         perform base.refuse('invalid_request', 'idempotency_key: must have 1 to 255 characters.');
     end if;
+    if p_livemode is null then
+        perform base.refuse('invalid_request', 'livemode: must be true or false.');
+    end if;
 
     insert into payments.customers (user_id, livemode, created_at)
     values (v_user_id, p_livemode, v_now)

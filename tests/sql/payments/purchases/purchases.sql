@@ -43,7 +43,7 @@ $$;
 
 -- What the provider says, unless told otherwise, of the payment of one with this label.
 create function tap.seen(p_label text, p_more jsonb default '{}')
-returns json
+returns jsonb
 language sql
 as $$
     select (jsonb_build_object(
@@ -51,12 +51,12 @@ as $$
         'intent_id', 'pi_' || p_label, 'intent_status', 'succeeded', 'charge_id', 'ch_' || p_label,
         'amount_subtotal', 900, 'amount_total', 900, 'currency', 'eur', 'livemode', false,
         'refunded', 0, 'disputed', 0
-    ) || p_more)::json
+    ) || p_more)::jsonb
 $$;
 
 -- An event of the provider about this purchase.
 create function tap.news(
-    p_id text, p_label text, p_snapshot json, p_type text default 'checkout.session.completed', p_named boolean default true
+    p_id text, p_label text, p_snapshot jsonb, p_type text default 'checkout.session.completed', p_named boolean default true
 )
 returns text
 language sql
@@ -71,7 +71,7 @@ as $$
 $$;
 
 -- What a worker finds that looks now.
-create function tap.look(p_label text, p_snapshot json)
+create function tap.look(p_label text, p_snapshot jsonb)
 returns text
 language sql
 as $$
@@ -80,7 +80,7 @@ as $$
       join payments.tasks as t on t.purchase_id = (c).purchase_id
 $$;
 
-create function tap.look_again(p_label text, p_snapshot json)
+create function tap.look_again(p_label text, p_snapshot jsonb)
 returns text
 language sql
 as $$
@@ -240,7 +240,7 @@ select lives_ok($$ select credits.use_credits(2100, 'app', 'most of it') $$, 'fr
 select is(look_again('slow', seen('slow', '{"refunded": 900}')), 'refunded', 'what is spent can be reversed, too');
 select is(paid('bob'), -950::bigint, 'and makes debt');
 select come_as('bob');
-select is((select row(b.spendable, b.balance)::text from credits.get_balance() as b), '(0,-950)', 'which can pay for nothing');
+select is((select row(_credits.spendable(b), b.balance)::text from credits.balances as b where b.user_id = id_of('bob')), '(0,-950)', 'which can pay for nothing');
 select begin_purchase('next', 'bob');
 select is(look_again('next', seen('next')), 'completed', 'the next purchase');
 select is(paid('bob'), 50::bigint, 'pays it');
