@@ -14,11 +14,10 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -462,18 +461,6 @@ async def _recovered(process: subprocess.Popen[bytes], url: str, log: Path) -> N
 
 
 # ---------------------------------------------------------------- below
-
-
-def interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end. SIGTERM and Ctrl-C stop everything that was started. Raises CancelledError then."""
-
-    async def guarded() -> T:
-        task = asyncio.current_task()
-        if task:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
-
-    return asyncio.run(guarded())
 
 
 def gigabytes(size: int) -> str:

@@ -154,20 +154,25 @@ def seed_packages(url: str) -> int:
 
 
 def gateway_url(admin_url: str, password_file: Path) -> str:
-    """The URL of role mana_gateway, with the password in the file; the role is given it.
+    """The URL of role mana_gateway, as login_url has it."""
+    return login_url(admin_url, password_file, "mana_gateway", "DATABASE_URL")
+
+
+def login_url(admin_url: str, password_file: Path, role: str, setting: str) -> str:
+    """The URL of a role that logs in, with the password in the file; the role is given it.
 
     Raises OperatorError if the role has a password and the file does not exist: another installation
-    uses the role then.
+    uses the role then, and ``setting`` has to have its URL.
     """
     with connect(admin_url) as connection:
-        if not password_file.exists() and _has_password(connection):
+        if not password_file.exists() and _has_password(connection, role):
             raise OperatorError(
-                "role mana_gateway has a password already, and it is not known here",
-                hint="set DATABASE_URL to the gateway's own URL and DATABASE_ADMIN_URL to the administrator's",
+                f"role {role} has a password already, and it is not known here",
+                hint=f"set {setting} to the role's own URL and DATABASE_ADMIN_URL to the administrator's",
             )
         password = private_files.secret(password_file)
-        _set_password(connection, "mana_gateway", password)
-    return make_conninfo(admin_url, user="mana_gateway", password=password)
+        _set_password(connection, role, password)
+    return make_conninfo(admin_url, user=role, password=password)
 
 
 def set_passwords(admin_url: str, passwords: Mapping[str, str]) -> None:
@@ -192,11 +197,9 @@ def _set_password(connection: psycopg.Connection, role: str, password: str) -> N
     connection.execute(sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(verifier)))
 
 
-def _has_password(connection: psycopg.Connection) -> bool:
+def _has_password(connection: psycopg.Connection, role: str) -> bool:
     try:
-        row = connection.execute(
-            "select rolpassword is not null from pg_authid where rolname = 'mana_gateway'"
-        ).fetchone()
+        row = connection.execute("select rolpassword is not null from pg_authid where rolname = %s", (role,)).fetchone()
     except psycopg.errors.InsufficientPrivilege:
         return False  # only a superuser may look
     return bool(row and row[0])

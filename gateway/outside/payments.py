@@ -143,6 +143,14 @@ class Payments:
         )
         return made.id
 
+    async def find_session(self, customer_id: str, purchase_id: str) -> str | None:
+        """The page of a purchase whose id was lost on the way here, by the mark on it."""
+        found = await _asked(self._client.checkout.sessions.list_async({"customer": customer_id, "limit": PER_PAGE}))
+        async for session in found.auto_paging_iter():
+            if session.metadata and session.metadata.to_dict().get(PURCHASE) == purchase_id:
+                return session.id
+        return None
+
     async def look(self, session_id: str, purchase_id: str) -> Snapshot:
         """What has become of this purchase. Raises Problem not_found if the page is not one of it."""
         found = await _asked(

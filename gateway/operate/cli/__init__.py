@@ -22,6 +22,7 @@ from gateway.operate.cli import (
     serve,
     settings,
     users,
+    work,
 )
 from gateway.operate.cli.terminal import Group, step
 
@@ -50,6 +51,7 @@ for command in (
     backup.backup,
     backup.restore,
     backup.maintain,
+    work.work,
     keys.keys,
     users.user,
     backends.backend,

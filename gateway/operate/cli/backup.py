@@ -17,6 +17,7 @@ import click
 from gateway.operate import backup as backups
 from gateway.operate.cli.environment import admin_url, url
 from gateway.operate.cli.terminal import step
+from gateway.operate.interruptible import interruptible
 from gateway.settings.maintenance import load_maintenance
 
 T = TypeVar("T")
@@ -85,11 +86,11 @@ def maintain() -> None:
     loaded = load_maintenance(os.environ)
     logs.configure(loaded.log_level)
     with contextlib.suppress(asyncio.CancelledError):  # SIGTERM is how it ends
-        backups.interruptible(maintain.maintain(admin_url(), loaded))
+        interruptible(maintain.maintain(admin_url(), loaded))
 
 
 def _until_stopped(work: Coroutine[Any, Any, T]) -> T:
     try:
-        return backups.interruptible(work)
+        return interruptible(work)
     except asyncio.CancelledError:
         sys.exit(128 + signal.SIGTERM)

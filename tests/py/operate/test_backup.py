@@ -30,6 +30,7 @@ from psycopg import sql
 
 from gateway.operate import backup, maintain, migrate
 from gateway.operate.cli import main
+from gateway.operate.interruptible import interruptible
 from gateway.operate.local_postgres import LocalPostgres
 from gateway.operate.postgres_processes import account_for
 from gateway.operate.postgres_programs import binaries_for
@@ -252,7 +253,7 @@ def test_all_that_was_archived_can_be_restored(shop: Shop, latest: Path) -> None
 
     # What the check wrote waits for the server that will be started here, to be archived.
     assert (latest / "pg_wal" / "archive_status" / "00000002.history.ready").exists()
-    assert backup.interruptible(last()) == descriptions(shop.database, shop.user_id)
+    assert interruptible(last()) == descriptions(shop.database, shop.user_id)
 
 
 def test_a_directory_that_is_not_empty_is_refused(
@@ -303,9 +304,7 @@ def test_a_damaged_page_is_found(shop: Shop, latest: Path) -> None:
         file.seek(8192 + 4096)
         file.write(bytes(byte ^ 0x55 for byte in whole))
     with pytest.raises(OperatorError, match=r"pg_amcheck: btree index \"my db/.+\.credits\.transactions_pkey\""):
-        backup.interruptible(
-            backup.check(backup.PgBackRest.on(latest, ""), latest, shop.archiving.server.url, lambda _: None)
-        )
+        interruptible(backup.check(backup.PgBackRest.on(latest, ""), latest, shop.archiving.server.url, lambda _: None))
 
 
 def test_books_that_do_not_balance_are_found_and_no_good_backup_goes(shop: Shop, latest: Path) -> None:

@@ -27,6 +27,7 @@ from gateway.settings.maintenance import MAINTENANCE_VARIABLES
 from gateway.settings.migration import MIGRATION_VARIABLES
 from gateway.settings.serving import Settings
 from gateway.settings.variables import variables
+from gateway.settings.working import WORK_VARIABLES
 from harness import programs
 from harness.clients import PASSWORD, Service, assert_problem
 from harness.databases import Cluster, Database
@@ -37,6 +38,7 @@ from harness.programs import mana
 from harness.waiting import until
 
 Done = subprocess.CompletedProcess[str]
+VARIABLES = (*variables(Settings), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES, *WORK_VARIABLES)
 EXAMPLE = ROOT / ".env.example"
 
 
@@ -611,7 +613,7 @@ def test_settings_list_every_variable_and_what_is_wrong() -> None:
     done = mana("settings", environment={"PORT": "a"})
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines() if line]
-    assert names == [variable.name for variable in (*variables(Settings), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES)]
+    assert names == [variable.name for variable in VARIABLES]
     assert "`mana serve` would not start:" in done.stderr
     for line in ("PORT must be", "DATABASE_URL is not set", "PASSWORD_PEPPER is not set"):
         assert line in done.stderr
@@ -619,7 +621,7 @@ def test_settings_list_every_variable_and_what_is_wrong() -> None:
 
 def test_the_example_lists_exactly_the_variables_that_are_read() -> None:
     listed = re.findall(r"^#? ?([A-Z][A-Z0-9_]+)=", EXAMPLE.read_text(), re.MULTILINE)
-    known = {variable.name for variable in (*variables(Settings), *MIGRATION_VARIABLES, *MAINTENANCE_VARIABLES)}
+    known = {variable.name for variable in VARIABLES}
     files = [ROOT / "docker-compose.yml", *(ROOT / "deploy" / "overlays").glob("*.yml")]
     stack = [name for file in files for name in re.findall(r"(?<!\$)\$\{([A-Z][A-Z0-9_]+)", file.read_text())]
     of_images = {name for name in stack if name.endswith(("_IMAGE", "_BASE")) or name == "PGBOUNCER_VERSION"}
