@@ -86,7 +86,9 @@ async def work(settings: Work) -> None:
     log.info("working", port=server.server_port)
     async with outside.connected(settings.stripe_secret_key, settings.stripe_api_base) as provider:
         if provider is None:
-            raise OperatorError("STRIPE_SECRET_KEY is not set")
+            log.info("nothing_is_sold")  # without a key
+            await asyncio.Event().wait()
+            return
         while True:
             try:
                 async with await connect_async(settings.database_url) as connection:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from gateway.problems import OperatorError
 from gateway.settings import parsers
 from gateway.settings.serving import Settings
 from gateway.settings.variables import read_all, setting, variables, with_password
@@ -43,6 +42,4 @@ WORK_VARIABLES = tuple(
 def load_work(environment: Mapping[str, str]) -> Work:
     """Read the settings of the worker. Raises OperatorError with one line for each that is missing or wrong."""
     settings = read_all(Work, environment, hint="see .env.example; `mana run` starts a worker by itself")
-    if not settings.stripe_secret_key:
-        raise OperatorError("STRIPE_SECRET_KEY is not set", hint="without a payment provider there is nothing to do")
     return replace(settings, database_url=with_password(settings.database_url, settings.database_password))

@@ -15,7 +15,11 @@ from gateway.settings.migration import grant_amount
 from gateway.settings.variables import is_given, read_secret
 from gateway.tokens.keys import KeyDirectory
 
-_PASSWORDS = {"mana_gateway": "DATABASE_PASSWORD", migrating.MONITOR: "MONITOR_PASSWORD"}
+_PASSWORDS = {
+    "mana_gateway": "DATABASE_PASSWORD",
+    "mana_worker": "WORKER_PASSWORD",
+    migrating.MONITOR: "MONITOR_PASSWORD",
+}
 
 
 @click.command()
@@ -23,8 +27,8 @@ def prepare() -> None:
     """Do everything that `mana serve` needs done first: database, roles, keys. Then stop.
 
     Applies migrations, puts packages on sale if there are none, makes a signing key in DATA_DIR if there is
-    none, and gives role mana_gateway the password of DATABASE_PASSWORD, role mana_monitor that of
-    MONITOR_PASSWORD. Safe to repeat, and for two to run at the same time.
+    none, and gives role mana_gateway the password of DATABASE_PASSWORD, role mana_worker that of
+    WORKER_PASSWORD and role mana_monitor that of MONITOR_PASSWORD. Safe to repeat, and for two to run at the same time.
     """
     given = {role: read_secret(os.environ, name) for role, name in _PASSWORDS.items()}
     url = admin_url()

@@ -16,8 +16,8 @@ from gateway.settings.working import load_work
 def work() -> None:
     """Look again at purchases that may have changed, and ask for refunds, until it is stopped.
 
-    Needs WORKER_DATABASE_URL, of role mana_worker, and STRIPE_SECRET_KEY. Serves metrics on WORKER_PORT. Any
-    number of workers may run at once. SIGTERM lets what has begun finish.
+    Needs WORKER_DATABASE_URL, of role mana_worker; without STRIPE_SECRET_KEY it has nothing to do. Serves metrics
+    on WORKER_PORT. Any number of workers may run at once. SIGTERM lets what has begun finish.
     """
     # Late: these imports take a moment, and other commands need not wait for them.
     from gateway import logs  # noqa: PLC0415

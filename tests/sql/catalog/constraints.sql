@@ -195,6 +195,7 @@ select set_eq(
     ('payments.events',           'CREATE brin (received_at)'),
     ('payments.orders',
      'CREATE UNIQUE btree (user_id, idempotency_key) WHERE (idempotency_key IS NOT NULL)'),
+    ('payments.tasks',            'CREATE btree (dirty_since) WHERE (dirty_since IS NOT NULL)'),
     ('payments.tasks',            'CREATE btree (due_at) WHERE (due_at IS NOT NULL)')
     $$,
     'and its indexes, three of which are a rule'

@@ -242,6 +242,7 @@ select set_eq(
     ('_credits.spendable(credits.balances)',          'mana_ledger', 'invoker', 'immutable', ''),
 
     ('payments.apply_snapshot(uuid,uuid,bigint,jsonb)', 'mana_payments', 'definer', 'volatile', 'api worker'),
+    ('payments.backlog()',                            'mana_payments', 'definer', 'stable',   'worker'),
     ('payments.claim_tasks(integer,interval)',        'mana_payments', 'definer', 'volatile', 'worker'),
     ('payments.get_customer(boolean)',                'mana_payments', 'definer', 'stable',   'api'),
     ('payments.get_purchase(uuid)',                   'mana_payments', 'definer', 'stable',   'api'),
