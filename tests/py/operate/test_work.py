@@ -37,6 +37,15 @@ def gateway(database: Database, double: Double) -> Iterator[Gateway]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def as_it_was(double: Double) -> Iterator[None]:
+    """No fault and no held news is left over."""
+    yield
+    double.faults.clear()
+    double.held.clear()
+    double.hold(False)
+
+
 @pytest.fixture(scope="module")
 def worker_url(database: Database, tmp_path_factory: pytest.TempPathFactory) -> str:
     return migrate.login_url(
@@ -59,8 +68,11 @@ def working(worker_url: str, double: Double) -> Iterator[subprocess.Popen[bytes]
         "STRIPE_SECRET_KEY": PAYMENTS["STRIPE_SECRET_KEY"],
         "STRIPE_API_BASE": double.url,
     }
-    process = subprocess.Popen([sys.executable, "-m", "gateway", "work"], env=environment)
+    command = [sys.executable, "-m", "gateway", "work"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     try:
+        assert process.stdout
+        assert b'"working"' in process.stdout.readline()
         yield process
         if process.poll() is None:
             process.terminate()
@@ -150,8 +162,6 @@ async def test_all_news_may_be_lost(ada: Session, double: Double, database: Data
     database.query("update payments.tasks set due_at = now() where purchase_id = %s", purchase_id)
     with working(worker_url, double):
         await until(lambda: status(database, purchase_id) == "completed", 15)
-    double.held.clear()
-    double.hold(False)
     assert (await ada.balance())["balance"] == 100
     assert_sound(database)
 

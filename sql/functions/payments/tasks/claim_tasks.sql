@@ -2,7 +2,7 @@
 --
 -- Takes up to p_limit purchases that are due, the oldest first, and leases them for p_lease: two workers never
 -- look at one purchase at once, and one that dies leaves its purchases to the others after that time. Returns for
--- each the ticket of the look, what to look for, and the refunds that the provider has not been asked for yet.
+-- each a new ticket to look with, what to look for, and the refunds that the provider has not been asked for yet.
 --
 -- Locks   the rows of those tasks; passes over tasks that others have locked.
 create or replace function payments.claim_tasks(p_limit int, p_lease interval)
@@ -23,7 +23,7 @@ declare
 begin
     for v_task in
         update payments.tasks as t
-           set due_at = v_now + p_lease, attempts = t.attempts + 1, looked_at = v_now
+           set dirty_seq = t.dirty_seq + 1, due_at = v_now + p_lease, attempts = t.attempts + 1, looked_at = v_now
           from (
               select due.user_id, due.purchase_id
                 from payments.tasks as due
