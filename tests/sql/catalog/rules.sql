@@ -261,7 +261,7 @@ select results_eq(
     -- the provider of payments. The ledger is followed in the order in which it was committed. The worker asks for
     -- the tasks that are due, whosever they are.
     $$ values ('auth.accounts_provider_id_account_id_key'), ('credits.ledger_entries_by_xact_id'),
-              ('payments.objects_pkey'), ('payments.tasks_by_due_at') $$,
+              ('payments.objects_pkey'), ('payments.tasks_by_dirty_since'), ('payments.tasks_by_due_at') $$,
     'every primary key and index of a user''s table leads with user_id'
 );
 
