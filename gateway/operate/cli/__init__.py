@@ -16,7 +16,9 @@ from gateway.operate.cli import (
     keys,
     ledger,
     migrate,
+    packages,
     psql,
+    purchases,
     routes,
     run,
     serve,
@@ -56,6 +58,8 @@ for command in (
     users.user,
     backends.backend,
     corrections.corrections,
+    packages.package,
+    purchases.purchase,
     ledger.ledger,
     settings.settings,
 ):

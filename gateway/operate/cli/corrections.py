@@ -15,7 +15,8 @@ from gateway.operate.cli.terminal import step
 from gateway.operate.connecting import connect
 
 
-def _login_name() -> str | None:
+def login_name() -> str | None:
+    """Who runs this command, if the system knows."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have none
@@ -27,7 +28,7 @@ def _decision(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         click.option("--key", default=lambda: str(uuid4()),
                      help="Tells a retry; without it, each run is a decision of its own."),
-        click.option("--actor", default=_login_name, required=True, help="Who decides, if not your login name."),
+        click.option("--actor", default=login_name, required=True, help="Who decides, if not your login name."),
         click.option("--note", help="What colleagues have to know, up to 500 characters."),
     ):  # fmt: skip
         command = option(command)

@@ -10,3 +10,4 @@ create policy "the ledger functions see every row" on credits.packages
 
 revoke all on credits.packages from public;
 grant select, insert on credits.packages to mana_ledger;
+grant update (price_euro_cents, stripe_price_id, active, updated_at) on credits.packages to mana_ledger;

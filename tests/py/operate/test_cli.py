@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
@@ -71,7 +72,7 @@ def test_the_commands_of_the_readme_are_there() -> None:
         "run", "serve", "migrate status", "migrate apply", "migrate rollback", "keys generate", "keys rotate",
         "keys revoke", "psql",
         "user create", "user make-admin", "user disable", "backend bind", "backend list", "ledger verify",
-        "credits adjust", "credits reverse",
+        "credits adjust", "credits reverse", "package add", "package price", "package retire", "purchase refund",
         "settings", "routes",
         "backup", "backup list", "restore", "maintain",
     ):  # fmt: skip
@@ -110,6 +111,12 @@ NEED_A_DATABASE = [
     ("backend", "list"),
     ("credits", "adjust", "a@example.com", "-1", "--reason", "other"),
     ("credits", "reverse", "a@example.com", str(UUID(int=1)), "--reason", "other"),
+    ("package", "list"),
+    ("package", "add", "Team", "1", "1"),
+    ("package", "price", "Team", "1"),
+    ("package", "retire", "Team"),
+    ("package", "restore", "Team"),
+    ("purchase", "refund", "a@example.com", str(UUID(int=1))),
 ]
 
 
@@ -428,6 +435,27 @@ def test_a_backend_is_not_bound_to_what_is_no_app(database: Database, backend: s
 
 def adjust(database: Database, email: str, amount: str, *options: str) -> Done:
     return as_admin(database, "credits", "adjust", email, amount, "--reason", "goodwill", *options)
+
+
+async def test_packages_are_managed(database: Database, client: Service) -> None:
+    user = await client.new_session()
+
+    async def on_sale() -> dict[str, tuple[int, int, Any]]:
+        found = (await user.get("/api/v1/credits/packages")).body
+        return {p["name"]: (p["credits"], p["priceEuroCents"], p["metadata"]) for p in found}
+
+    before = await on_sale()
+    added = as_admin(database, "package", "add", "Team", "2000", "1500", "--metadata", '{"seats": 5}')
+    assert (added.returncode, added.stderr) == (0, "")
+    assert await on_sale() == {**before, "Team": (2000, 1500, {"seats": 5})}
+    assert as_admin(database, "package", "price", "Team", "1400").stderr == "- Team costs 1400 cents\n"
+    assert as_admin(database, "package", "retire", "Team").returncode == 0
+    assert await on_sale() == before
+    assert re.search("^Team +2000 +1400  retired +-$", as_admin(database, "package", "list").stdout, re.MULTILINE)
+    assert as_admin(database, "package", "restore", "Team").returncode == 0
+    assert (await on_sale())["Team"] == (2000, 1400, {"seats": 5})
+    assert_failed(as_admin(database, "package", "price", "Nothing", "1"), "error: There is no such package.")
+    assert_failed(as_admin(database, "package", "add", "Team", "1", "1"), "error: name: there is a package")
 
 
 async def test_an_administrator_adjusts_a_balance(database: Database, client: Service) -> None:

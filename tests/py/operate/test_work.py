@@ -17,6 +17,7 @@ from gateway.operate import migrate
 from harness.clients import Reply, Service, Session
 from harness.databases import Database
 from harness.gateways import PAYMENTS, Gateway
+from harness.programs import mana
 from harness.stripe_double import Double, Fault
 from harness.waiting import until
 
@@ -214,6 +215,29 @@ async def test_a_refund_survives_a_provider_that_is_away_and_a_worker_that_is_ki
     ]
     assert len({one.key for one in made}) == 1
     assert (await ada.balance())["balance"] == 0
+    assert_sound(database)
+
+
+async def test_an_administrator_refunds_what_is_spent(
+    ada: Session, double: Double, database: Database, worker_url: str
+) -> None:
+    """In part, and then all that is left: what is short is debt."""
+    purchase_id, _ = await bought(ada, double, database)
+    assert (await ada.use(250)).status == 200
+    refund = ["purchase", "refund", ada.email, purchase_id, "--actor", "grace"]
+    administrator = {"DATABASE_ADMIN_URL": database.admin_url}
+    assert mana(*refund, "--amount", "40", environment=administrator).returncode == 0
+    assert paid(database, ada) == 0
+    with working(worker_url, double):
+        await until(lambda: paid(database, ada) == -40, 15)
+        assert mana(*refund, environment=administrator).returncode == 0
+        await until(lambda: status(database, purchase_id) == "refunded", 15)
+        done = mana(*refund, environment=administrator)
+        assert (done.returncode, done.stdout) == (1, "")
+    assert (await ada.balance())["debt"] == 100
+    assert database.query("select distinct actor from payments.refunds where purchase_id = %s", purchase_id) == [
+        ("grace",)
+    ]
     assert_sound(database)
 
 

@@ -172,8 +172,8 @@ select set_eq(
     ('credits.causes',         'mana_ledger',    '10000', '1xxxx', '-----', '-----'),
     ('credits.purchases',      'mana_ledger',    '10000', '1xxxx', '10000', '-----'),
     ('credits.backend_apps',   'mana_ledger',    '11111', '11111', '-----', '11111'),
-    ('credits.packages',       'mana_ledger',    '11111', '11111', '-----', '-----'),
-    ('credits.package_metadata', 'mana_ledger',  '11111', '-----', '-----', '-----'),
+    ('credits.packages',       'mana_ledger',    '11111', '11111', '11111', '-----'),
+    ('credits.package_metadata', 'mana_ledger',  '11111', '11111', '-----', '-----'),
     ('credits.settings',       'mana_ledger',    '11111', '-----', '11111', '-----')
     $$,
     'mana_ledger reaches the rows of the user it acts for, whatever the role'

@@ -1,7 +1,7 @@
 -- credits.seed_packages, credits.list_packages, credits.metadata_of_package
 begin;
 \ir ../../setup.psql
-select plan(19);
+select plan(31);
 
 delete from credits.purchases;
 delete from credits.packages;
@@ -83,6 +83,42 @@ select is_empty('select from credits.list_packages()', 'nothing is listed when n
 select is(credits.seed_packages(), 0, 'what was taken off sale does not come back by itself');
 delete from credits.packages where name = 'Pro';
 select is(credits.seed_packages(), 0, 'nor what was deleted');
+
+-- Managed by administrators
+select isnt(
+    credits.add_package('Team', 2000, 1500, 'For five', 'price_team', '{"seats": 5}', 9), null, 'a package is added'
+);
+select results_eq(
+    $$ select p.credits, p.price_euro_cents, p.active, credits.metadata_of_package(p.id)
+         from credits.packages as p where name = 'Team' $$,
+    $$ values (2000::bigint, 1500, true, '{"seats": 5}'::jsonb) $$, 'with all that was said of it'
+);
+select throws_ok(
+    $$ select credits.add_package('Team', 1, 1) $$, 'PT400', 'invalid_request', 'a name is that of one package'
+);
+select throws_ok(
+    $$ select credits.add_package('Other', 1, 1, p_stripe_price_id => 'price_team') $$,
+    'PT400', 'invalid_request', 'and so is a price of the provider'
+);
+select throws_ok($$ select credits.add_package('', 1, 1) $$, 'PT400', 'invalid_request', 'it has a name');
+select throws_ok($$ select credits.add_package('X', 0, 1) $$, 'PT400', 'invalid_request', 'credits');
+select throws_ok($$ select credits.add_package('X', 1, 0) $$, 'PT400', 'invalid_request', 'and a price');
+select throws_ok(
+    $$ select credits.add_package('X', 1, 1, p_metadata => '[]') $$, 'PT400', 'invalid_request',
+    'what apps keep with it is an object'
+);
+select credits.change_package('Team', 1400);
+select results_eq(
+    $$ select price_euro_cents, stripe_price_id, active from credits.packages where name = 'Team' $$,
+    $$ values (1400, null::text, true) $$, 'a new price takes the former one of the provider away'
+);
+select credits.change_package('Team', p_active => false);
+select results_eq(
+    $$ select price_euro_cents, active from credits.packages where name = 'Team' $$,
+    $$ values (1400, false) $$, 'a package that is retired keeps its price'
+);
+select throws_ok($$ select credits.change_package('None', 1) $$, 'PT404', 'not_found', 'one that is not there is not');
+select throws_ok($$ select credits.change_package('Team', 0) $$, 'PT400', 'invalid_request', 'nothing is free');
 
 select * from finish();
 rollback;
