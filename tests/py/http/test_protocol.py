@@ -68,6 +68,7 @@ async def test_a_head_that_does_not_arrive_closes_the_connection(gateway: Gatewa
     assert sample((await service.get("/metrics")).text, "mana_http_connections_dropped_total", reason="late") >= 4
 
 
+@pytest.mark.soak  # it waits for the clock
 async def test_a_connection_rests_for_longer_between_two_requests(gateway: Gateway) -> None:
     reader, writer = await connect(gateway)
     for pause in (HEAD_ARRIVES_WITHIN + 2, 0):

@@ -408,6 +408,7 @@ def write_extra(directory: Path, parameters: str, answer: str) -> None:
     )
 
 
+@pytest.mark.soak  # an upgrade from the release before has such a function
 def test_a_function_that_takes_more_serves_the_calls_of_the_release_before(
     cluster: Cluster, empty: Database, copy: Path, fresh: str
 ) -> None:

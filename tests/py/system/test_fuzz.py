@@ -18,7 +18,7 @@ from proof import http_fuzz, sql_fuzz
 
 SEED = 1
 EXAMPLES = 4  # a route
-CALLS = 7  # of a function
+CALLS = 4  # of a function
 FUNCTIONS = [f"{path.parents[1].name}.{path.stem}" for path in (SQL / "functions").rglob("*.sql")]
 
 
