@@ -389,6 +389,7 @@ def test_a_deleted_function_file_takes_its_function_with_it(deployed: Database, 
     assert deployed.query("select to_regprocedure('credits.seed_packages()')") == [(None,)]
 
 
+@pytest.mark.soak  # an upgrade from the release before has such functions
 def test_a_function_may_return_another_type(cluster: Cluster, empty: Database, copy: Path, fresh: str) -> None:
     edit(
         copy / "functions" / "credits" / "packages" / "seed_packages.sql",
@@ -500,6 +501,7 @@ def test_a_broken_file_is_named_and_leaves_everything_as_it_was(
     assert schema(cluster, deployed) == fresh
 
 
+@pytest.mark.soak  # fresh installs are compared in all else
 def test_what_a_release_no_longer_grants_is_gone_after_its_deploy(
     cluster: Cluster, empty: Database, copy: Path, fresh: str
 ) -> None:
@@ -852,6 +854,7 @@ def test_a_rollback_that_gets_no_lock_gives_up_soon_and_changes_nothing(
 # ---------------------------------------------------------------- settings and administrators
 
 
+@pytest.mark.soak  # test_cli.py gives them at migration
 def test_the_amounts_of_the_grants_are_written_where_they_are_given(deployed: Database) -> None:
     amounts = "select signup_bonus, daily_free_credits from credits.settings"
     for given, expected in (

@@ -16,7 +16,7 @@ from proof.judge import Operation, judge, judge_session
 from proof.runs import bank_house, play
 
 SEED = 20261122
-OPERATIONS = 2_500
+OPERATIONS = 1_500
 CHECKED_EVERY = 0.5  # seconds
 
 Lines = list[dict[str, Any]]

@@ -10,7 +10,7 @@ as $$
         'balance', greatest(p_balance.balance, 0),
         'freeCreditsRemaining', p_balance.free_credits_remaining,
         'held', p_balance.held,
-        'debt', greatest(-p_balance.balance, 0),
+        'debt', greatest(-p_balance.balance::numeric, 0),
         'spendable', p_balance.spendable,
         'totalEarned', p_balance.total_earned,
         'totalSpent', p_balance.total_spent,

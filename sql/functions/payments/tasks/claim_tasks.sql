@@ -29,7 +29,7 @@ begin
                 from payments.tasks as due
                where due.due_at <= v_now
                order by due.due_at
-               limit p_limit
+               limit greatest(p_limit, 0)
                  for update skip locked
           ) as taken
          where t.user_id = taken.user_id and t.purchase_id = taken.purchase_id
